@@ -1,0 +1,12 @@
+#!/usr/bin/env node
+/**
+ * The `joinery` command. Sets the exit code rather than exiting: a server that has started goes on after its command
+ * has returned, and output still on its way is not cut off.
+ */
+
+import { runCommand } from './run-command.js';
+
+process.exitCode = await runCommand(process.argv.slice(2), {
+  out: (text) => process.stdout.write(text),
+  error: (text) => process.stderr.write(text),
+});

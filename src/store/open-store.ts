@@ -1,0 +1,128 @@
+/**
+ * The LMDB environment: opened once in each thread that reads, written by the main thread only.
+ *
+ * `write` is one transaction: it sees its own writes, is undone whole when its function throws, and has been fsynced when
+ * it returns (lmdb's `transactionSync` commits with fdatasync). What a reader sees is the last commit; after a synchronous
+ * stretch of reading it must call `refresh`, or old pages stay pinned and later reads are stale.
+ */
+
+import { existsSync, mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import type { RootDatabase } from 'lmdb';
+import { open } from 'lmdb';
+import type { ReadTables, WriteTables } from './tables.js';
+import { openTables, TABLES } from './tables.js';
+
+/** Changes when a table's meaning does; a folder of another version is refused, never repaired silently. */
+export const STORE_FORMAT = 1;
+
+/** Address space reserved for the map, in bytes; not memory and not disk until used. Growing it later would remap. */
+export const MAP_BYTES_MAX = 256 * 2 ** 30;
+
+/** What the environment is opened with. `noSync`, `noMetaSync` and `useWritemap` would break "answered means fsynced". */
+export const STORE_OPTIONS = {
+  maxDbs: Object.keys(TABLES).length + 2,
+  mapSize: MAP_BYTES_MAX,
+  maxReaders: 126,
+  encoding: 'binary',
+} as const;
+
+/** Read access: all that queries and workers get. */
+export interface StoreReader {
+  readonly tables: ReadTables;
+}
+
+/** Write access, valid inside one `write` only. */
+export interface StoreWriter {
+  readonly tables: WriteTables;
+}
+
+export interface Store extends StoreReader {
+  /** Folder of the environment. */
+  readonly path: string;
+  /** One durable transaction. `change` must be synchronous; when it throws nothing has happened. */
+  write<T>(change: (writer: StoreWriter) => T): T;
+  /** Gives the read snapshot back. */
+  refresh(): void;
+  close(): Promise<void>;
+}
+
+export class StoreError extends Error {
+  override readonly name = 'StoreError';
+}
+
+/** The folder of the environment inside a data folder. */
+export function storePath(dataDir: string): string {
+  return join(dataDir, 'store');
+}
+
+/**
+ * Opens (and creates) the store of a data folder. Throws StoreError when the folder belongs to another server or was
+ * written by another format.
+ */
+export function openStore(dataDir: string, serverName: string): Store {
+  const path = storePath(dataDir);
+  mkdirSync(path, { recursive: true });
+  const root = openEnvironment(path, false);
+  const tables = openTables(root);
+  const store = storeOf(root, tables, path);
+  checkOwner(store, tables, serverName);
+  return store;
+}
+
+/** Opens a store that exists for reading only, in a worker thread. */
+export function openStoreReader(path: string): StoreReader & { refresh(): void; close(): Promise<void> } {
+  if (!existsSync(path)) throw new StoreError(`no store at ${path}`);
+  const root = openEnvironment(path, true);
+  return { tables: openTables(root), refresh: () => root.resetReadTxn(), close: () => root.close() };
+}
+
+function openEnvironment(path: string, readOnly: boolean): RootDatabase {
+  try {
+    return open({ path, readOnly, ...STORE_OPTIONS });
+  } catch (error) {
+    throw new StoreError(`cannot open the store at ${path}: ${error instanceof Error ? error.message : error}`, {
+      cause: error,
+    });
+  }
+}
+
+function storeOf(root: RootDatabase, tables: WriteTables, path: string): Store {
+  return {
+    path,
+    tables,
+    write: (change) =>
+      root.transactionSync(() => {
+        const result = change({ tables });
+        if (result instanceof Promise) throw new StoreError('a write must be synchronous');
+        return result;
+      }),
+    refresh: () => root.resetReadTxn(),
+    close: () => root.close(),
+  };
+}
+
+function checkOwner(store: Store, tables: WriteTables, serverName: string): void {
+  const format = tables.meta.get('format');
+  if (format === undefined) {
+    store.write((writer) => {
+      writer.tables.meta.put('format', STORE_FORMAT);
+      writer.tables.meta.put('server_name', serverName);
+    });
+    return;
+  }
+  if (format !== STORE_FORMAT) {
+    throw new StoreError(`${store.path} has store format ${String(format)}; this version reads ${STORE_FORMAT}`);
+  }
+  const owner = tables.meta.get('server_name');
+  if (owner !== serverName) {
+    throw new StoreError(`${store.path} belongs to ${String(owner)}, not to ${serverName}; use another data_dir`);
+  }
+}
+
+/** The next number of a counter in `meta`, advanced by `count`; the first is 1. */
+export function takeNumbers(writer: StoreWriter, counter: string, count: number): number {
+  const next = (writer.tables.meta.get(counter) as number | undefined) ?? 1;
+  writer.tables.meta.put(counter, next + count);
+  return next;
+}

@@ -1,0 +1,50 @@
+/**
+ * What every job has at hand in its thread: the store (for reading), room version rules, other servers' keys. Keys are
+ * cached as long as the thread lives, within a limit; a key that is missing is asked of the store again each time,
+ * because the main thread may have fetched it meanwhile.
+ */
+
+import type { KeyId, ServerName } from '../kernel/matrix/ids.js';
+import type { RoomVersionRules } from '../kernel/matrix/room-versions.js';
+import { roomVersionRules } from '../kernel/matrix/room-versions.js';
+import type { VerifyKey } from '../kernel/signatures/verify-pdu.js';
+import type { StoreReader } from '../store/open-store.js';
+import { serverKey } from '../store/server-keys.js';
+
+/** Keys cached in a thread: about 200 bytes each. A renewed `valid_until_ts` is seen when the cache is next emptied. */
+const KEYS_CACHED_MAX = 20_000;
+
+export class WorkerContext {
+  readonly reader: StoreReader;
+  readonly #keys = new Map<string, VerifyKey>();
+
+  constructor(reader: StoreReader) {
+    this.reader = reader;
+  }
+
+  /** The rules of a version that the main thread has already recognised. */
+  rulesOf(version: string): RoomVersionRules {
+    const rules = roomVersionRules(version);
+    if (rules === undefined) throw new Error(`room version ${version} reached a worker but is not known`);
+    return rules;
+  }
+
+  /** A key of another server, or undefined when the store has none. */
+  serverKey(server: ServerName, keyId: KeyId): VerifyKey | undefined {
+    const name = `${server} ${keyId}`;
+    const cached = this.#keys.get(name);
+    if (cached !== undefined) return cached;
+    const stored = serverKey(this.reader, server, keyId);
+    if (stored === undefined) return undefined;
+    if (this.#keys.size >= KEYS_CACHED_MAX) this.#keys.clear();
+    // Own copy: what the store hands out may sit in a larger shared buffer.
+    const key: VerifyKey = { publicKey: Buffer.from(stored.publicKey), validUntilTs: stored.validUntilTs };
+    this.#keys.set(name, key);
+    return key;
+  }
+
+  /** Forgets cached keys, so that those fetched again are read again. */
+  forgetKeys(): void {
+    this.#keys.clear();
+  }
+}
