@@ -97,6 +97,7 @@ const federation = z.strictObject({
   allow_ranges: z.array(cidr).default([]),
   hosts: hosts.default({}),
   key_servers: z.array(serverName).default([]),
+  partial_joins: z.boolean().default(true),
 });
 
 /** The configuration as it stands in the file, with defaults filled in. */

@@ -34,6 +34,8 @@ export interface FederationConfig {
   readonly hosts: Readonly<Record<string, string>>;
   /** Notary servers. */
   readonly keyServers: readonly ServerName[];
+  /** Join with partial state; false asks for the full state before a join is answered. */
+  readonly partialJoins: boolean;
 }
 
 export type LogLevel = 'fatal' | 'error' | 'warn' | 'info' | 'debug' | 'trace' | 'silent';
@@ -176,6 +178,7 @@ function withAbsolutePaths(raw: z.output<typeof configSchema>, folder: string): 
       allowRanges: federation.allow_ranges,
       hosts: federation.hosts,
       keyServers: federation.key_servers,
+      partialJoins: federation.partial_joins,
     },
     registration: raw.registration,
     ...(raw.admin === undefined ? {} : { admin: { tokenFile: absolute(raw.admin.token_file) } }),

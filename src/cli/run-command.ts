@@ -6,6 +6,7 @@
 import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import type { StartServer } from './serve.js';
 import { UsageError } from './usage-error.js';
 
 const HELP = `joinery: a Matrix federation engine
@@ -24,7 +25,7 @@ const EXIT_WRONG_USE = 2;
 
 const COMMANDS: Readonly<Record<string, (argv: string[], output: CommandOutput) => Promise<void>>> = {
   generate: async (argv, { out }) => (await import('./generate.js')).runGenerate(argv, out),
-  serve: async (argv) => (await import('./serve.js')).serve(argv),
+  serve: async (argv, { out, startServer }) => (await import('./serve.js')).serve(argv, out, startServer),
 };
 
 /** The version in the nearest package.json above: dist/src/cli and src/cli are at different depths. */
@@ -60,6 +61,8 @@ function isWrongUse(error: unknown): boolean {
 export interface CommandOutput {
   out(text: string): void;
   error(text: string): void;
+  /** Starts the server; given by main.ts, which is below this layer. */
+  readonly startServer: StartServer;
 }
 
 /** Errors that only a mistake in the program raises: whoever mends it needs the stack. */

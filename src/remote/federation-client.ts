@@ -8,6 +8,7 @@
  */
 
 import { lookup as dnsLookup, resolveSrv as dnsResolveSrv } from 'node:dns/promises';
+import { setMaxListeners } from 'node:events';
 import type { Dispatcher } from 'undici';
 import { errors } from 'undici';
 import { canonicalJson } from '../kernel/matrix/canonical-json.js';
@@ -205,7 +206,11 @@ export function createFederationClient(options: FederationClientOptions): Federa
     const timer = setTimeout(() => {
       controller.abort(new RemoteError('timeout', server, `no answer within ${firstByteMs} ms`));
     }, firstByteMs);
-    request.signal?.addEventListener('abort', onAbort, { once: true });
+    if (request.signal !== undefined) {
+      // One signal may stand for hundreds of requests; each takes its listener away when it ends.
+      setMaxListeners(0, request.signal);
+      request.signal.addEventListener('abort', onAbort, { once: true });
+    }
     inProgress.add(controller);
     const finish = (): void => {
       clearTimeout(timer);

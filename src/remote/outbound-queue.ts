@@ -85,6 +85,8 @@ interface Later {
 interface Batch {
   readonly transaction: Transaction;
   readonly taken: readonly QueuedEvent[];
+  /** More may be queued behind it. */
+  readonly full: boolean;
 }
 
 type Place = 'prompt' | 'slow';
@@ -132,6 +134,7 @@ export function createOutboundQueue(options: OutboundQueueOptions): OutboundQueu
     return {
       transaction: { txnId: transactionIdOf(first.sequence, last.sequence, found), pdus: found },
       taken,
+      full: taken.length === limit,
     };
   }
 
@@ -190,8 +193,7 @@ export function createOutboundQueue(options: OutboundQueueOptions): OutboundQueu
       .then(() => {
         busy.delete(destination);
         const woken = wokenWhileBusy.delete(destination);
-        const full = batch.taken.length === TRANSACTION_PDUS_MAX || badContentTries.has(destination);
-        if ((woken || full) && !later.has(destination)) fresh.add(destination);
+        if ((woken || batch.full) && !later.has(destination)) fresh.add(destination);
         schedulePump();
       });
     busy.set(destination, run);

@@ -81,7 +81,8 @@ export class ResponseSplitter {
 
   /** The body is complete. Throws SplitError when the JSON is not. */
   end(): void {
-    if (this.#state !== 'end') throw new SplitError(`the response ends in the middle (${this.#state} of ${this.#field || 'the object'})`);
+    if (this.#state !== 'end')
+      throw new SplitError(`the response ends in the middle (${this.#state} of ${this.#field || 'the object'})`);
   }
 
   #step(chunk: Buffer, at: number): number {
@@ -109,7 +110,8 @@ export class ResponseSplitter {
       case 'array-first':
       case 'array-element':
         if (code === CLOSE_BRACKET && this.#state === 'array-first') return this.#to('after-value', at);
-        if (code !== OPEN_BRACE && code !== QUOTE) throw new SplitError(`${this.#field} holds something other than objects and strings`);
+        if (code !== OPEN_BRACE && code !== QUOTE)
+          throw new SplitError(`${this.#field} holds something other than objects and strings`);
         return this.#begin('element', code, at);
       case 'after-element':
         if (code === COMMA) return this.#to('array-element', at);

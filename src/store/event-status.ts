@@ -61,7 +61,8 @@ export function setEventStatuses(
     let page = pages.get(number);
     if (page === undefined) {
       page = Buffer.alloc(PAGE_BYTES);
-      page.set(writer.tables.event_status_page.getBinaryFast(number) ?? []);
+      // lmdb states the length of a fast buffer in a property that `set` does not read: cut it.
+      page.set(writer.tables.event_status_page.getBinaryFast(number)?.subarray(0, PAGE_BYTES) ?? []);
       pages.set(number, page);
     }
     page[nid & (PAGE_BYTES - 1)] = statusOf(i);

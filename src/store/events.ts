@@ -162,7 +162,8 @@ export function servedBody(reader: StoreReader, rules: RoomVersionRules, nid: Ev
   if (record === undefined) return undefined;
   const redacted = recordIsRedacted(record) || (eventStatus(reader, nid) & StatusBit.redacted) !== 0;
   const body = reader.tables.event_body_by_nid.getBinaryFast(nid);
-  if (body === undefined || !redacted) return body === undefined ? undefined : Buffer.from(body);
+  if (body === undefined || !redacted)
+    return body === undefined ? undefined : Buffer.from(body.subarray(0, body.length));
   const event = JSON.parse(body.toString('utf8')) as JsonObject;
   return Buffer.from(JSON.stringify(redactEvent(rules.redaction, event)), 'utf8');
 }

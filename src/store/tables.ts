@@ -137,7 +137,11 @@ export function openTables(root: RootDatabase): WriteTables {
 function tableOf(database: Database): WriteTable {
   return {
     get: (key) => database.get(key as never),
-    getBinaryFast: (key) => database.getBinaryFast(key as never) as Buffer | undefined,
+    getBinaryFast: (key) => {
+      // lmdb's buffer is longer than its `length` says, which `Buffer.from` and `set` would trip over.
+      const bytes = database.getBinaryFast(key as never) as Buffer | undefined;
+      return bytes?.subarray(0, bytes.length);
+    },
     has: (key) => database.doesExist(key as never),
     getRange: (range) => database.getRange(range as never),
     getKeys: (range) => database.getKeys(range as never),

@@ -129,6 +129,8 @@ export function verifyPdus(input: VerifyPdusInput, context: WorkerContext): Veri
   const opaqueIds: (readonly [number, EventId])[] = [];
   let signaturesVerified = 0;
 
+  // Keys were fetched since the batch was here: cached ones may have lapsed.
+  if (input.final) context.forgetKeys();
   const keys: KeyLookup = (server, keyId) => context.serverKey(server, keyId);
   for (let i = 0; i < count; i++) {
     recordOffsets[i + 1] = records.length;

@@ -151,7 +151,7 @@ describe('ensureKeys', () => {
     now = NOW + 3 * DAY;
     origins.set('notary.k.test', keyAnswer(NOTARY, now + DAY));
     await ring.ensureKeys([need('a.k.test', KEY_A, now)]);
-    expect(queries().length).toBe(1);
+    expect(queries().length).toBe(2);
     expect(ring.lookup(name('a.k.test'), KEY_A)?.validUntilTs).toBe(NOW + 2 * DAY);
   });
 
@@ -188,7 +188,7 @@ describe('ensureKeys', () => {
         .sort((a, b) => b - a),
     ).toEqual([500, 101]);
     expect(servers.every((server) => ring.lookup(name(server), KEY_A) !== undefined)).toBe(true);
-    expect(turns).toBeGreaterThan(servers.length / 10);
+    expect(turns).toBeGreaterThan(servers.length / 20);
   });
 
   it('gives up on origins at the deadline', async () => {
@@ -246,7 +246,8 @@ describe('a key response is refused', () => {
     ['with numbers that have no canonical form', { ...ofA, extra: 1.5 }],
   ])('%s', async (_what, answer) => {
     origins.set('a.k.test', answer);
-    atNotary.set('a.k.test', [answer]);
+    // What cannot be signed, no notary can hand on.
+    if (answer.extra === undefined) atNotary.set('a.k.test', [answer]);
     const ring = ringWith();
     await ring.ensureKeys([need('a.k.test'), need('a.k.test', mallory.keyId)]);
     expect(ring.lookup(name('a.k.test'), KEY_A)).toBeUndefined();

@@ -166,8 +166,10 @@ describe('A topic on newer power levels, where all forks agree on the power leve
     const room = new RoomBuilder(version);
     const base = room.startWith([BOB], { [BOB]: 50 });
     const old = room.state(base, 'on-old', BOB, 'm.room.topic', { topic: 'old' }, 9_000);
-    const newer = room.powerLevels(base, 'newer-levels', ALICE, levels(room, { [BOB]: 60 }), 4_000);
-    const renamed = room.state(newer, 'on-new', ALICE, 'm.room.topic', { topic: 'new' }, 4_001);
+    let newer = room.powerLevels(base, 'newer-levels', ALICE, levels(room, { [BOB]: 60 }), 4_000);
+    // Both forks have an event that cites the newer levels, so that these are in no auth difference.
+    newer = room.state(newer, 'name', ALICE, 'm.room.name', { name: 'x' }, 4_001);
+    const renamed = room.state(newer, 'on-new', ALICE, 'm.room.topic', { topic: 'new' }, 4_002);
     const key = 'm.room.topic\0';
     return room.winner(
       [renamed, { ...newer, state: new Map(newer.state).set(key, old.state.get(key)!) }],

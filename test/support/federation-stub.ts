@@ -67,7 +67,9 @@ export async function startFederationStub(altNames: readonly string[], handler: 
       const sni = (request.socket as Socket & { servername?: string | false }).servername || undefined;
       const received = { method, uri: url, headers, body: Buffer.concat(chunks).toString('utf8'), sni };
       requests.push(received);
-      Promise.resolve(stub.handler(received, response)).catch((error: Error) => response.destroy(error));
+      Promise.resolve()
+        .then(() => stub.handler(received, response))
+        .catch((error: Error) => response.destroy(error));
     });
   });
   server.on('secureConnection', (socket) => {

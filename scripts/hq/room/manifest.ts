@@ -4,7 +4,7 @@
  */
 
 import { createReadStream } from 'node:fs';
-import { readFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 
@@ -61,27 +61,33 @@ const MANIFEST_FILE = 'manifest.json';
 /** One JSON list `[type, state_key, event_id]` a line. */
 const STATE_FILE = 'expected-state.jsonl';
 
-export function manifestPath(folder: string): string {
-  return join(folder, MANIFEST_FILE);
-}
-
-export function expectedStatePath(folder: string): string {
-  return join(folder, STATE_FILE);
-}
-
 /** One string that stands for (type, state_key). */
 export function stateKeyText(type: string, stateKey: string): string {
   return `${type}\0${stateKey}`;
 }
 
+/** Writes both files of a manifest. */
+export async function writeManifest(folder: string, manifest: Manifest, expectedState: StateIds): Promise<void> {
+  const lines: string[] = [];
+  for (const [key, eventId] of expectedState) lines.push(JSON.stringify([...splitStateKey(key), eventId]));
+  await writeFile(join(folder, STATE_FILE), `${lines.join('\n')}\n`);
+  await writeFile(join(folder, MANIFEST_FILE), `${JSON.stringify(manifest, null, 1)}\n`);
+}
+
+/** The (type, state_key) that a text of stateKeyText stands for. */
+export function splitStateKey(text: string): readonly [type: string, stateKey: string] {
+  const at = text.indexOf('\0');
+  return [text.slice(0, at), text.slice(at + 1)];
+}
+
 export async function readManifest(folder: string): Promise<Manifest> {
-  return JSON.parse(await readFile(manifestPath(folder), 'utf8')) as Manifest;
+  return JSON.parse(await readFile(join(folder, MANIFEST_FILE), 'utf8')) as Manifest;
 }
 
 /** The state that a joining server must have, its own membership left out. */
 export async function readExpectedState(folder: string): Promise<StateIds> {
   const state: StateIds = new Map();
-  const lines = createInterface({ input: createReadStream(expectedStatePath(folder), 'utf8') });
+  const lines = createInterface({ input: createReadStream(join(folder, STATE_FILE), 'utf8') });
   for await (const line of lines) {
     const [type, stateKey, eventId] = JSON.parse(line) as [string, string, string];
     state.set(stateKeyText(type, stateKey), eventId);

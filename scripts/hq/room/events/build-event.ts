@@ -5,15 +5,15 @@
  * Specification v1.19, server-server API, "Auth events selection", "Signing events".
  */
 
-import { authEventTypes } from '../../../src/kernel/event-auth/auth-event-types.js';
-import type { EventId, UserId } from '../../../src/kernel/matrix/ids.js';
-import { serverNameOf } from '../../../src/kernel/matrix/ids.js';
-import type { JsonObject } from '../../../src/kernel/matrix/json.js';
-import type { RoomVersionRules } from '../../../src/kernel/matrix/room-versions.js';
-import type { SigningKey } from '../../../src/kernel/signatures/ed25519.js';
-import { addPduSignature, hashAndSignPdu } from '../../../src/kernel/signatures/sign-pdu.js';
-import { fillRecordNids, RecordFlag, recordBytesMax, writeRecord } from '../../../src/store/event-record.js';
-import type { EventNid, RoomNid } from '../../../src/store/nids.js';
+import { authEventTypes } from '../../../../src/kernel/event-auth/auth-event-types.js';
+import type { EventId, UserId } from '../../../../src/kernel/matrix/ids.js';
+import { serverNameOf } from '../../../../src/kernel/matrix/ids.js';
+import type { JsonObject } from '../../../../src/kernel/matrix/json.js';
+import type { RoomVersionRules } from '../../../../src/kernel/matrix/room-versions.js';
+import type { SigningKey } from '../../../../src/kernel/signatures/ed25519.js';
+import { addPduSignature, hashAndSignPdu } from '../../../../src/kernel/signatures/sign-pdu.js';
+import { fillRecordNids, RecordFlag, recordBytesMax, writeRecord } from '../../../../src/store/event-record.js';
+import type { EventNid, RoomNid } from '../../../../src/store/nids.js';
 
 /** The only room of the resident's store. */
 export const ROOM_NID = 1 as RoomNid;

@@ -5,9 +5,9 @@
  * Assumed mix of final memberships: 66 % join, 28 % leave, 4 % ban, 2 % invite; earlier steps heavy-tailed.
  */
 
-import type { Tampering } from './build-event.js';
-import { isRoundOpen } from './build-spine.js';
-import type { Expectation } from './manifest.js';
+import type { Tampering } from '../events/build-event.js';
+import { isRoundOpen } from '../events/build-spine.js';
+import type { Expectation } from '../manifest.js';
 import type { Random } from './random.js';
 import { ADMINS, SPINE_ROUNDS } from './room-shape.js';
 
@@ -165,7 +165,8 @@ export function timeSteps(random: Random, user: number, plan: UserPlan): TimedSt
   let earliest = first;
   return plan.steps.map((step, i) => {
     let round = Math.max(rounds[i] as number, earliest);
-    const uninvited = step.membership === 'join' && (step.sender !== 'self' || standing === 'none' || standing === 'leave');
+    const uninvited =
+      step.membership === 'join' && (step.sender !== 'self' || standing === 'none' || standing === 'leave');
     while ((uninvited || plan.planted) && !isRoundOpen(round)) round += 1;
     earliest = round;
     standing = step.membership;

@@ -4,10 +4,10 @@
  */
 
 import { parentPort, workerData } from 'node:worker_threads';
+import { type RoomRecipe, roomShape } from '../plan/room-shape.js';
 import { buildShard } from './build-shard.js';
 import { buildSpine } from './build-spine.js';
 import { packBuffers } from './event-pack.js';
-import { type RoomRecipe, roomShape } from './room-shape.js';
 
 const shape = roomShape(workerData as RoomRecipe);
 const spine = buildSpine(shape);

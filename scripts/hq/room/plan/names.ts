@@ -4,9 +4,9 @@
  */
 
 import { hash } from 'node:crypto';
-import type { KeyId, ServerName } from '../../../src/kernel/matrix/ids.js';
-import type { SigningKey } from '../../../src/kernel/signatures/ed25519.js';
-import { signingKeyOfSeed } from '../../../src/kernel/signatures/ed25519.js';
+import type { KeyId, ServerName } from '../../../../src/kernel/matrix/ids.js';
+import type { SigningKey } from '../../../../src/kernel/signatures/ed25519.js';
+import { signingKeyOfSeed } from '../../../../src/kernel/signatures/ed25519.js';
 import type { Random } from './random.js';
 
 const FIRST = (
@@ -17,7 +17,21 @@ const SECOND = (
   'amber birch brook cloud coral crow dune ember fern finch flint frost grove hazel heron iris jade lark linden maple ' +
   'marsh moss oak otter pebble pine quartz raven reed ridge river robin sage shore slate sparrow stone thorn vale wren'
 ).split(' ');
-const SUFFIXES = ['', '', '', '', '', ' (he/him)', ' (she/her)', ' (they/them)', ' [away]', ' | work', ' 🦀', ' ☕', ' ✨'];
+const SUFFIXES = [
+  '',
+  '',
+  '',
+  '',
+  '',
+  ' (he/him)',
+  ' (she/her)',
+  ' (they/them)',
+  ' [away]',
+  ' | work',
+  ' 🦀',
+  ' ☕',
+  ' ✨',
+];
 const FAR_NAMES = ['Ωmega', 'Łukasz', 'Ñandú', '张伟', 'さくら', 'Дарья', 'Zoë', 'Søren', 'مريم', '김민준'];
 const ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz';
 /** Length of the media IDs that the reference homeserver gives. */

@@ -61,6 +61,13 @@ export class EventPacker {
   }
 }
 
+/** Events as a pack. */
+export function packEvents(events: readonly BuiltEvent[]): EventPack {
+  const packer = new EventPacker();
+  for (const event of events) packer.add(event);
+  return packer.pack();
+}
+
 /** The memory of a pack, to be moved and not copied. */
 export function packBuffers(pack: EventPack): ArrayBuffer[] {
   return Object.values(pack).map((view: Uint8Array | Uint32Array) => view.buffer as ArrayBuffer);

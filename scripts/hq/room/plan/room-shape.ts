@@ -7,8 +7,8 @@
  */
 
 import { hash } from 'node:crypto';
-import type { RoomVersionRules } from '../../../src/kernel/matrix/room-versions.js';
-import { roomVersionRules } from '../../../src/kernel/matrix/room-versions.js';
+import type { RoomVersionRules } from '../../../../src/kernel/matrix/room-versions.js';
+import { roomVersionRules } from '../../../../src/kernel/matrix/room-versions.js';
 
 /** Part of the cache key: raise it with every change of what the builder writes. */
 export const BUILDER_FORMAT = 1;
@@ -21,8 +21,8 @@ export const NON_MEMBER_STATE = 44;
 
 /** Below this the auth chain of the non-member state leaves too few events for memberships. */
 export const EVENTS_MIN = 4_000;
-/** The event IDs' index and the manifest are held in memory: 2 GB at this size. */
-export const EVENTS_MAX = 4_000_000;
+/** The expected state and the shards in flight are held in memory: 1.5 GB at a million events, twice that here. */
+export const EVENTS_MAX = 2_000_000;
 
 /**
  * Changes of power levels and join rules, three events each. The same at every size, so that the partial answer's auth

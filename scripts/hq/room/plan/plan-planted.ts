@@ -6,7 +6,7 @@
  * planted one is allowed by the contents of its auth events, so that there is one reason only to refuse it.
  */
 
-import type { Expectation } from './manifest.js';
+import type { Expectation } from '../manifest.js';
 import { ALL_ROUNDS, FIRST_ROUND, type Step, type UserPlan } from './plan-histories.js';
 import { SPINE_ROUNDS } from './room-shape.js';
 
@@ -50,7 +50,10 @@ const KINDS: readonly Kind[] = [
   { steps: [UNSIGNED_JOIN, ON_MISSING] },
   { steps: [UNSIGNED_JOIN, ON_MISSING, ON_MISSING] },
   // Somebody else's membership set without the power to do so
-  { late: true, steps: [JOIN, { membership: 'leave', sender: 'member', expected: rejected('kick-insufficient-power') }] },
+  {
+    late: true,
+    steps: [JOIN, { membership: 'leave', sender: 'member', expected: rejected('kick-insufficient-power') }],
+  },
   { late: true, steps: [JOIN, { membership: 'ban', sender: 'member', expected: rejected('ban-insufficient-power') }] },
   { late: true, steps: [{ membership: 'join', sender: 'member', expected: rejected('join-sender-not-target') }] },
   // Power levels by an ordinary user, and who believes them

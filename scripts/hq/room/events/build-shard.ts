@@ -3,16 +3,25 @@
  * earlier events of its own shard, so shards can be built on any thread; the result depends on the recipe alone.
  */
 
-import type { JsonObject } from '../../../src/kernel/matrix/json.js';
+import type { JsonObject } from '../../../../src/kernel/matrix/json.js';
+import type { PlantedEvent } from '../manifest.js';
+import { avatarUrl, displayName, localpart, zipfServers } from '../plan/names.js';
+import {
+  ALL_ROUNDS,
+  dealSteps,
+  finalMembership,
+  planHistory,
+  type Step,
+  type TimedStep,
+  timeSteps,
+  type UserPlan,
+} from '../plan/plan-histories.js';
+import { plantedGroup } from '../plan/plan-planted.js';
+import { type Random, randomOf } from '../plan/random.js';
+import { RESIDENT, type RoomShape, type ShardShape, shardShape } from '../plan/room-shape.js';
 import { type BuiltEvent, buildEvent, type EventPlan, type EventRef } from './build-event.js';
 import { roundTs, SHARD_DELAY_MS, type Spine } from './build-spine.js';
 import { type EventPack, EventPacker } from './event-pack.js';
-import type { PlantedEvent } from './manifest.js';
-import { avatarUrl, displayName, localpart, zipfServers } from './names.js';
-import { dealSteps, finalMembership, planHistory, type Step, type TimedStep, timeSteps, type UserPlan, ALL_ROUNDS } from './plan-histories.js';
-import { plantedGroup } from './plan-planted.js';
-import { type Random, randomOf } from './random.js';
-import { RESIDENT, type RoomShape, type ShardShape, shardShape } from './room-shape.js';
 
 /** The resident's own users, the first of shard 0: joined, never anything else. */
 export const RESIDENT_USERS: readonly string[] = [`@alice:${RESIDENT}`, `@bob:${RESIDENT}`];
@@ -210,7 +219,7 @@ class ShardBuild {
   #prevs(round: number): EventRef[] {
     const spineHead = (this.#spine.rounds[round] as Spine['rounds'][number]).joinRules;
     if (this.#head === undefined) return [spineHead];
-    return this.#random.chance(0.25) ? [this.#head, spineHead] : [this.#head];
+    return this.#random.chance(0.5) ? [this.#head, spineHead] : [this.#head];
   }
 
   #lookUp(type: string, stateKey: string, round: number, step: Step, user: User): EventRef | undefined {
@@ -229,7 +238,7 @@ class ShardBuild {
       return { membership: step.membership, reason: `Code of conduct, section ${1 + random.below(9)}` };
     }
     const displayname = displayName(random);
-    if (random.chance(0.25)) return { displayname, membership: step.membership };
+    if (random.chance(0.08)) return { displayname, membership: step.membership };
     const server = user.id.slice(user.id.indexOf(':') + 1);
     return { avatar_url: avatarUrl(random, server), displayname, membership: step.membership };
   }

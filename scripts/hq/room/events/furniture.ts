@@ -3,15 +3,15 @@
  * administrator whose turn it was. Room name and canonical alias are there, so a partial answer needs no heroes.
  */
 
-import type { JsonObject } from '../../../src/kernel/matrix/json.js';
+import type { JsonObject } from '../../../../src/kernel/matrix/json.js';
+import { letters } from '../plan/names.js';
+import { randomOf } from '../plan/random.js';
+import type { RoomShape } from '../plan/room-shape.js';
+import { ADMINS, FURNITURE, SPINE_ROUNDS } from '../plan/room-shape.js';
 import type { BuiltEvent } from './build-event.js';
 import { buildEvent } from './build-event.js';
 import type { Spine } from './build-spine.js';
 import { furnitureNid, roundTs } from './build-spine.js';
-import { letters } from './names.js';
-import { randomOf } from './random.js';
-import type { RoomShape } from './room-shape.js';
-import { ADMINS, FURNITURE, SPINE_ROUNDS } from './room-shape.js';
 
 interface Piece {
   readonly type: string;

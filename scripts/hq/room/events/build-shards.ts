@@ -3,9 +3,9 @@
  */
 
 import { Worker } from 'node:worker_threads';
+import { type RoomShape, SHARDS } from '../plan/room-shape.js';
 import { type BuiltShard, buildShard } from './build-shard.js';
 import type { Spine } from './build-spine.js';
-import { type RoomShape, SHARDS } from './room-shape.js';
 
 /** Shards that may be built and not yet taken, beyond one per thread: about 13 MB each at full size. */
 const AHEAD_MAX = 2;

@@ -4,15 +4,15 @@
  * It is small and made again, the same, in every thread.
  */
 
-import type { JsonObject } from '../../../src/kernel/matrix/json.js';
+import type { JsonObject } from '../../../../src/kernel/matrix/json.js';
+import { avatarUrl, displayName, keyRing, letters } from '../plan/names.js';
+import type { Random } from '../plan/random.js';
+import { randomOf } from '../plan/random.js';
+import type { RoomShape } from '../plan/room-shape.js';
+import { ADMINS, FURNITURE, SPINE_ROUNDS } from '../plan/room-shape.js';
 import type { BuiltEvent, EventBuilder, EventPlan, EventRef } from './build-event.js';
 import { buildEvent } from './build-event.js';
 import { furniture } from './furniture.js';
-import { avatarUrl, displayName, keyRing, letters } from './names.js';
-import type { Random } from './random.js';
-import { randomOf } from './random.js';
-import type { RoomShape } from './room-shape.js';
-import { ADMINS, FURNITURE, SPINE_ROUNDS } from './room-shape.js';
 
 /** When the room began, in milliseconds since 1970 (June 2023); a round takes a day. */
 const ROOM_BEGAN_TS = 1_685_600_000_000;
@@ -143,7 +143,8 @@ export function buildSpine(shape: RoomShape): Spine {
     ...admins.map((admin) => ['m.room.member', admin] as const),
     ...items.map((item) => [item.type, item.stateKey] as const),
   ];
-  if (stateKeys.length !== FIRST_FURNITURE_NID - 1 + FURNITURE) throw new Error('the spine has another size than planned');
+  if (stateKeys.length !== FIRST_FURNITURE_NID - 1 + FURNITURE)
+    throw new Error('the spine has another size than planned');
   return { ...spine, stateKeys };
 }
 

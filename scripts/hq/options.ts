@@ -1,0 +1,79 @@
+/** The command line of `npm run hq`: names, defaults and bounds. */
+
+import { availableParallelism } from 'node:os';
+import { resolve } from 'node:path';
+import { parseArgs } from 'node:util';
+import { HQ_EVENTS } from './room/plan/room-shape.js';
+
+export const HELP = `npm run hq -- [options]: joins a synthetic room of Matrix HQ's size on this machine
+
+  --events N             size of the room: state and auth chain (default ${HQ_EVENTS})
+  --seed S               what the room is made from (default "joinery")
+  --room-version 11|12   (default 11)
+  --threads T            threads of the joiner's pool (default: all cores)
+  --full                 ask for the full send_join instead of a partial one
+  --sabotage             change one planted event behind the manifest's back: the run must then exit 1
+  --keep DIR             run in DIR, which must not exist, and keep it
+  --json FILE            write all figures to FILE
+  --help                 this text
+
+Exit codes: 0 all holds, 1 it does not, 2 wrong use.
+`;
+
+/** Every thread is a V8 heap of its own; more than any machine's cores is a typing error. */
+const THREADS_MAX = 1024;
+
+export interface HqOptions {
+  readonly events: number;
+  readonly seed: string;
+  readonly roomVersion: string;
+  readonly threads: number;
+  readonly full: boolean;
+  readonly sabotage: boolean;
+  readonly keepDir: string | undefined;
+  readonly jsonFile: string | undefined;
+  readonly help: boolean;
+}
+
+/** The command line is wrong; the message says how. */
+export class OptionError extends Error {
+  override readonly name = 'OptionError';
+}
+
+/** The options in `argv`. Throws OptionError, and the errors of parseArgs. */
+export function parseOptions(argv: readonly string[]): HqOptions {
+  const { values } = parseArgs({
+    args: [...argv],
+    strict: true,
+    options: {
+      events: { type: 'string' },
+      seed: { type: 'string', default: 'joinery' },
+      'room-version': { type: 'string', default: '11' },
+      threads: { type: 'string' },
+      full: { type: 'boolean', default: false },
+      sabotage: { type: 'boolean', default: false },
+      keep: { type: 'string' },
+      json: { type: 'string' },
+      help: { type: 'boolean', default: false },
+    },
+  });
+  const threads = wholeNumber('--threads', values.threads, availableParallelism());
+  if (threads < 1 || threads > THREADS_MAX) throw new OptionError(`--threads ${threads}: expected 1 to ${THREADS_MAX}`);
+  return {
+    events: wholeNumber('--events', values.events, HQ_EVENTS),
+    seed: values.seed,
+    roomVersion: values['room-version'],
+    threads,
+    full: values.full,
+    sabotage: values.sabotage,
+    keepDir: values.keep === undefined ? undefined : resolve(values.keep),
+    jsonFile: values.json === undefined ? undefined : resolve(values.json),
+    help: values.help,
+  };
+}
+
+function wholeNumber(name: string, text: string | undefined, absent: number): number {
+  if (text === undefined) return absent;
+  if (!/^\d{1,15}$/.test(text)) throw new OptionError(`${name} ${text}: expected a whole number`);
+  return Number(text);
+}

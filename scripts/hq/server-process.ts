@@ -1,0 +1,125 @@
+/**
+ * One `joinery serve` process: started, waited for until it says that it is ready, ended with SIGTERM. What it logs goes
+ * to a file in its folder, whose end is shown when it fails.
+ */
+
+import { type ChildProcess, spawn } from 'node:child_process';
+import { createWriteStream } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import type { ServerFolder } from './run-folders.js';
+
+const COMMAND = fileURLToPath(new URL('../../src/main.js', import.meta.url));
+/** Opening a store and listening takes well under a second; a cold disk may take longer. */
+const READY_TIMEOUT_MS = 60_000;
+/** What `serve` promises. */
+const STOP_TIMEOUT_MS = 10_000;
+const LOG_LINES_SHOWN = 20;
+
+export class ServerProcessError extends Error {
+  override readonly name = 'ServerProcessError';
+}
+
+/** Where a process listens, by the API it serves. */
+export interface ServerUrls {
+  readonly client: string;
+  readonly federation: string;
+  readonly admin: string;
+}
+
+export interface ServerProcess {
+  readonly folder: ServerFolder;
+  readonly urls: ServerUrls;
+  /** Fulfilled with the reason when the process ends without having been asked to. */
+  readonly died: Promise<Error>;
+  /** Ends it. Throws ServerProcessError when it had to be killed or failed. */
+  stop(): Promise<void>;
+}
+
+/** Starts a server and waits until it is ready. */
+export async function startServer(folder: ServerFolder): Promise<ServerProcess> {
+  const logFile = join(folder.dir, 'joinery.log');
+  const log = createWriteStream(logFile);
+  const child = spawn(process.execPath, [COMMAND, 'serve', '--config', folder.config], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    // Ctrl-C reaches the whole process group: it is this process that ends its servers, in order.
+    detached: true,
+  });
+  let stopping = false;
+  // The last resort, when this process ends without having waited for its servers.
+  const killOnExit = (): void => {
+    child.kill('SIGKILL');
+  };
+  process.once('exit', killOnExit);
+  child.once('exit', () => process.off('exit', killOnExit));
+  const ended = new Promise<string>((resolve) => {
+    child.once('error', (error) => resolve(error.message));
+    child.once('exit', (code, signal) => resolve(signal ?? `exit code ${code}`));
+  });
+  const died = new Promise<Error>((resolve) => {
+    void ended.then(async (how) => {
+      if (!stopping) resolve(new ServerProcessError(`${folder.serverName} ended: ${how}\n${await logEnd(logFile)}`));
+    });
+  });
+  child.stderr.pipe(log, { end: false });
+  const urls = await Promise.race([
+    readyUrls(child, log),
+    died.then((error) => Promise.reject(error)),
+    timeout(folder),
+  ]).catch(async (error: unknown) => {
+    stopping = true;
+    child.kill('SIGKILL');
+    throw error;
+  });
+  const stop = async (): Promise<void> => {
+    if (stopping) return;
+    stopping = true;
+    child.kill('SIGTERM');
+    const patience = setTimeout(() => child.kill('SIGKILL'), STOP_TIMEOUT_MS);
+    const how = await ended;
+    clearTimeout(patience);
+    log.end();
+    if (how !== 'exit code 0' && how !== 'SIGTERM') {
+      throw new ServerProcessError(`${folder.serverName} did not end cleanly: ${how}\n${await logEnd(logFile)}`);
+    }
+  };
+  return { folder, urls, died, stop };
+}
+
+function readyUrls(child: ChildProcess, log: NodeJS.WritableStream): Promise<ServerUrls> {
+  return new Promise((resolve, reject) => {
+    if (child.stdout === null) throw new Error('stdout is not piped');
+    createInterface({ input: child.stdout }).on('line', (line) => {
+      log.write(`${line}\n`);
+      if (!line.startsWith('joinery ready: ')) return;
+      const urls = new Map(
+        line
+          .slice('joinery ready: '.length)
+          .split(' ')
+          .map((entry) => {
+            const at = entry.indexOf('=');
+            return [entry.slice(0, at), entry.slice(at + 1)] as const;
+          }),
+      );
+      const [client, federation, admin] = [urls.get('client'), urls.get('federation'), urls.get('admin')];
+      if (client === undefined || federation === undefined || admin === undefined) {
+        reject(new ServerProcessError(`not all addresses are in: ${line}`));
+      } else resolve({ client, federation, admin });
+    });
+  });
+}
+
+function timeout(folder: ServerFolder): Promise<never> {
+  return new Promise((_resolve, reject) => {
+    setTimeout(() => {
+      reject(new ServerProcessError(`${folder.serverName} was not ready within ${READY_TIMEOUT_MS / 1000} s`));
+    }, READY_TIMEOUT_MS).unref();
+  });
+}
+
+async function logEnd(file: string): Promise<string> {
+  const text = await readFile(file, 'utf8').catch(() => '');
+  return text.trimEnd().split('\n').slice(-LOG_LINES_SHOWN).join('\n');
+}

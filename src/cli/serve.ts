@@ -1,0 +1,43 @@
+/**
+ * `joinery serve --config FILE`: reads the configuration, starts the server, says in one line where it answers, and ends it
+ * cleanly on SIGTERM or SIGINT.
+ */
+
+import { parseArgs } from 'node:util';
+import type { Config } from './config.js';
+import { loadConfig } from './config.js';
+import { UsageError } from './usage-error.js';
+
+/** A signal ends the process within this time, whatever still runs. */
+export const STOP_DEADLINE_MS = 9_000;
+
+export interface RunningServer {
+  /** Where each API answers, real ports included. */
+  readonly addresses: readonly { readonly api: string; readonly url: string }[];
+  close(deadlineMs: number): Promise<void>;
+}
+
+export type StartServer = (config: Config) => Promise<RunningServer>;
+
+export async function serve(argv: readonly string[], out: (text: string) => void, start: StartServer): Promise<void> {
+  const { values } = parseArgs({ args: [...argv], options: { config: { type: 'string' } } });
+  if (values.config === undefined) throw new UsageError('serve needs --config FILE');
+  const server = await start(loadConfig(values.config));
+  out(`joinery ready: ${server.addresses.map(({ api, url }) => `${api}=${url}`).join(' ')}\n`);
+  let stopping = false;
+  const stop = () => {
+    if (stopping) return;
+    stopping = true;
+    // A close that hangs must not keep the process; what was answered is on disk already.
+    setTimeout(() => process.exit(1), STOP_DEADLINE_MS).unref();
+    server.close(STOP_DEADLINE_MS / 2).then(
+      () => process.exit(0),
+      (error: unknown) => {
+        process.stderr.write(`joinery: stopping failed: ${error instanceof Error ? error.stack : String(error)}\n`);
+        process.exit(1);
+      },
+    );
+  };
+  process.on('SIGTERM', stop);
+  process.on('SIGINT', stop);
+}

@@ -1,0 +1,109 @@
+/**
+ * Resync, second step: fetches, verifies and stores what `state_ids` listed and we lack. By one `/state` when a tenth or
+ * more is missing, else event by event; what is stored already is neither verified nor written again.
+ */
+
+import type { EventId, ServerName } from '../kernel/matrix/ids.js';
+import { eventIdOfHash } from '../kernel/matrix/event-key.js';
+import { RemoteError } from '../remote/remote-error.js';
+import { requestEvent, requestState } from '../remote/state-requests.js';
+import { putIngestRefusals } from '../room/apply-judgements.js';
+import { EventIngest } from '../room/ingest-events.js';
+import type { RoomServer } from '../room/room-server.js';
+import { eventStatuses, VERDICT_BITS, Verdict } from '../store/event-status.js';
+import type { EventNid } from '../store/nids.js';
+import type { Room } from '../store/rooms.js';
+import { keyAt } from '../workers/event-index.js';
+import type { ListedState } from './list-state.js';
+
+/** From this share of missing events on, one `/state` is cheaper than asking for each. */
+const WHOLE_STATE_SHARE = 0.1;
+/** `/event` requests at once. */
+const EVENT_REQUESTS_MAX = 16;
+
+/** Fetches through one server. Throws RemoteError or SplitError; what was stored by then stays. */
+export async function fetchState(
+  server: RoomServer,
+  via: ServerName,
+  room: Room,
+  eventId: EventId,
+  listed: ListedState,
+  signal: AbortSignal,
+): Promise<void> {
+  const missing = missingPositions(server, listed);
+  const progress = server.progressOf(room.roomId);
+  const stages = (['fetching', 'verifying', 'storing'] as const).map((name) => progress.start(name, missing.length));
+  const before = { verified: progress.verifiedSignatures, stored: progress.storedEvents, bytes: progress.resyncBytes };
+  const ingest = new EventIngest(server, {
+    roomVersion: room.version,
+    roomId: room.roomId,
+    roomNid: room.nid,
+    stateOnly: true,
+    pushed: false,
+    lane: 'bulk',
+    index: listed.index,
+    onProgress: (counts) => {
+      for (const stage of stages) stage.bytes = counts.bytes;
+      const [fetching, verifying, storing] = stages;
+      if (verifying !== undefined) verifying.done = Math.min(counts.verified, missing.length);
+      if (storing !== undefined) storing.done = counts.stored;
+      if (fetching !== undefined) fetching.done = Math.max(fetching.done, Math.min(counts.verified, missing.length));
+      progress.verifiedSignatures = before.verified + counts.verified;
+      progress.storedEvents = before.stored + counts.stored;
+      progress.resyncBytes = before.bytes + counts.bytes;
+    },
+  });
+  if (missing.length >= listed.count * WHOLE_STATE_SHARE) {
+    const response = await requestState(server.client, via, room.roomId, eventId, signal);
+    await ingest.read(response.body, new Set(['pdus', 'auth_chain']), () => undefined);
+  } else {
+    await fetchEvents(server, via, listed, missing, ingest, signal);
+  }
+  const result = await ingest.finish();
+  progress.droppedEvents += result.dropped.length;
+  progress.redactedEvents += result.redacted.length;
+  server.store.write((writer) => putIngestRefusals(writer, room.nid, result.dropped, result.redacted));
+  for (const name of ['fetching', 'verifying', 'storing'] as const) progress.end(name);
+}
+
+/** Positions of listed events that have no verified body here. */
+function missingPositions(server: RoomServer, listed: ListedState): number[] {
+  const { index, count } = listed;
+  const missing: number[] = [];
+  const nids = index.nids.subarray(0, count);
+  const first = nids.reduce((least, nid) => Math.min(least, nid), Number.MAX_SAFE_INTEGER);
+  const last = nids.reduce((most, nid) => Math.max(most, nid), 0);
+  const statuses = eventStatuses(server.store, first as EventNid, last - first + 1);
+  for (let position = 0; position < count; position++) {
+    const status = statuses[(nids[position] as number) - first] as number;
+    if ((status & VERDICT_BITS) === Verdict.none) missing.push(position);
+  }
+  return missing;
+}
+
+async function fetchEvents(
+  server: RoomServer,
+  via: ServerName,
+  listed: ListedState,
+  missing: readonly number[],
+  ingest: EventIngest,
+  signal: AbortSignal,
+): Promise<void> {
+  let next = 0;
+  const lanes = Array.from({ length: Math.min(EVENT_REQUESTS_MAX, missing.length) }, async () => {
+    while (next < missing.length) {
+      const position = missing[next++] as number;
+      const nid = listed.index.nids[position] as EventNid;
+      const opaque = server.store.tables.opaque_event_id_by_nid.get(nid) as EventId | undefined;
+      const id = opaque ?? eventIdOfHash(keyAt(listed.index, position));
+      try {
+        ingest.add('pdus', Buffer.from(JSON.stringify(await requestEvent(server.client, via, id, signal)), 'utf8'));
+      } catch (error) {
+        // That it has not this one event is for the judgement to weigh; anything else ends the attempt.
+        if (!(error instanceof RemoteError) || error.kind !== 'refused' || error.status !== 404) throw error;
+      }
+    }
+  });
+  await Promise.all(lanes);
+}
+

@@ -1,0 +1,111 @@
+/**
+ * The requests of joining and resynchronising, one function each. Large answers come back as streams; waits are minutes,
+ * because resident servers take that long to collect a large room's state (90 s seen for Matrix HQ).
+ * Specification v1.19, server-server API, "Joining Rooms" and "Retrieving events".
+ */
+
+import type { EventId, RoomId, ServerName, UserId } from '../kernel/matrix/ids.js';
+import type { JsonObject, JsonValue } from '../kernel/matrix/json.js';
+import { isJsonObject } from '../kernel/matrix/json.js';
+import type { FederationClient, RemoteStream } from './federation-client.js';
+import { RemoteError } from './remote-error.js';
+
+/** Wait for the first byte of `send_join`, `state`, `state_ids`: the resident computes before it answers. */
+export const STATE_FIRST_BYTE_TIMEOUT_MS = 10 * 60 * 1000;
+/** Wait for the next bytes of such an answer. */
+export const STATE_IDLE_TIMEOUT_MS = 2 * 60 * 1000;
+/** Wait for `make_join`: a user waits too. */
+export const MAKE_JOIN_TIMEOUT_MS = 30_000;
+
+const STATE_TIMEOUTS = { firstByteTimeoutMs: STATE_FIRST_BYTE_TIMEOUT_MS, idleTimeoutMs: STATE_IDLE_TIMEOUT_MS };
+
+function path(...segments: readonly string[]): string {
+  return `/_matrix/federation/${segments.map(encodeURIComponent).join('/')}`;
+}
+
+/** What `make_join` answers, as far as it is looked at; everything in `event` is from the wire. */
+export interface MakeJoinAnswer {
+  readonly roomVersion: string;
+  readonly event: JsonObject;
+}
+
+/** Asks for a join template. Rejects with RemoteError. */
+export async function makeJoin(
+  client: FederationClient,
+  server: ServerName,
+  roomId: RoomId,
+  userId: UserId,
+  versions: readonly string[],
+): Promise<MakeJoinAnswer> {
+  const answer = await client.requestJson(server, {
+    method: 'GET',
+    path: path('v1', 'make_join', roomId, userId),
+    query: versions.map((version) => ['ver', version] as const),
+    firstByteTimeoutMs: MAKE_JOIN_TIMEOUT_MS,
+  });
+  if (!isJsonObject(answer) || !isJsonObject(answer.event)) throw new RemoteError('malformed', server, 'make_join: no event');
+  const { room_version: version = '1' } = answer;
+  if (typeof version !== 'string') throw new RemoteError('malformed', server, 'make_join: room_version is not a string');
+  return { roomVersion: version, event: answer.event };
+}
+
+/** Sends a signed join; the body is the room's state. */
+export function sendJoin(
+  client: FederationClient,
+  server: ServerName,
+  roomId: RoomId,
+  eventId: EventId,
+  event: JsonObject,
+  omitMembers: boolean,
+): Promise<RemoteStream> {
+  return client.requestStream(server, {
+    method: 'PUT',
+    path: path('v2', 'send_join', roomId, eventId),
+    query: [['omit_members', String(omitMembers)]],
+    content: event,
+    ...STATE_TIMEOUTS,
+  });
+}
+
+/** The IDs of the state before an event and of its auth chain. */
+export function requestStateIds(client: FederationClient, server: ServerName, roomId: RoomId, eventId: EventId, signal: AbortSignal) {
+  const query = [['event_id', eventId]] as const;
+  return client.requestStream(server, { method: 'GET', path: path('v1', 'state_ids', roomId), query, signal, ...STATE_TIMEOUTS });
+}
+
+/** The state before an event and its auth chain, whole. */
+export function requestState(client: FederationClient, server: ServerName, roomId: RoomId, eventId: EventId, signal: AbortSignal) {
+  const query = [['event_id', eventId]] as const;
+  return client.requestStream(server, { method: 'GET', path: path('v1', 'state', roomId), query, signal, ...STATE_TIMEOUTS });
+}
+
+/** One event as the other server has it. Rejects with RemoteError. */
+export async function requestEvent(
+  client: FederationClient,
+  server: ServerName,
+  eventId: EventId,
+  signal?: AbortSignal,
+): Promise<JsonObject> {
+  const answer = await client.requestJson(server, { method: 'GET', path: path('v1', 'event', eventId), signal });
+  return onlyPdu(server, answer, 'event');
+}
+
+function onlyPdu(server: ServerName, answer: JsonValue, what: string): JsonObject {
+  const pdus = isJsonObject(answer) ? answer.pdus : undefined;
+  const pdu = Array.isArray(pdus) && pdus.length === 1 ? (pdus[0] as JsonValue) : undefined;
+  if (!isJsonObject(pdu)) throw new RemoteError('malformed', server, `${what}: not exactly one PDU`);
+  return pdu;
+}
+
+/** Events between some that we have and some that we were told of, oldest first. Rejects with RemoteError. */
+export async function requestMissingEvents(
+  client: FederationClient,
+  server: ServerName,
+  roomId: RoomId,
+  content: { readonly earliest_events: readonly EventId[]; readonly latest_events: readonly EventId[]; readonly limit: number },
+): Promise<readonly JsonObject[]> {
+  const answer = await client.requestJson(server, { method: 'POST', path: path('v1', 'get_missing_events', roomId), content });
+  const events = isJsonObject(answer) ? answer.events : undefined;
+  if (!Array.isArray(events)) throw new RemoteError('malformed', server, 'get_missing_events: no list of events');
+  return (events as readonly JsonValue[]).filter(isJsonObject).slice(0, content.limit);
+}

@@ -1,0 +1,149 @@
+/**
+ * What happens to an event that is verified and stored: state before it, authorization, soft-fail, current state, and then
+ * one write. The sequence of "Checks performed on receipt of a PDU", steps 4 to 6, and of MSC3902 while state is partial.
+ *
+ * Runs in the room's queue. Specification v1.19, server-server API, "Checks performed on receipt of a PDU".
+ */
+
+import { checkAuthRules } from '../kernel/event-auth/check-auth-rules.js';
+import type { StateLookup } from '../kernel/event-auth/state-lookup.js';
+import type { RoomId } from '../kernel/matrix/ids.js';
+import { verifyInviteSignature } from '../kernel/signatures/verify-invite-signature.js';
+import { eventStatus, StatusBit, VERDICT_BITS, Verdict } from '../store/event-status.js';
+import type { LoadedEvent } from '../store/events.js';
+import { authEventOf, eventNidOf, loadEvent, referencedIds } from '../store/events.js';
+import type { EventNid, StateGroupNid } from '../store/nids.js';
+import { NO_EVENT } from '../store/nids.js';
+import type { Refusal, Room } from '../store/rooms.js';
+import { isPartialStateEvent, loadRoom, putRefusal } from '../store/rooms.js';
+import { eventContext } from '../store/timeline.js';
+import { removeEvent } from './apply-judgements.js';
+import { judgeEvents } from './judge-events.js';
+import { persistEvent, stateAfter } from './persist-event.js';
+import type { RoomServer } from './room-server.js';
+import { changedState, resolveSets, resolveStoredStates, storedState } from './room-state.js';
+
+export interface Acceptance {
+  readonly verdict: 'accepted' | 'rejected' | 'soft-failed' | 'dropped';
+  readonly reason?: string;
+}
+
+/** Decides about one stored, unjudged event (or outlier) and puts it into the timeline. Bad events are verdicts, never errors. */
+export async function acceptEvent(server: RoomServer, roomId: RoomId, nid: EventNid): Promise<Acceptance> {
+  const { store } = server;
+  const room = loadRoom(store, roomId);
+  if (room === undefined) return { verdict: 'dropped', reason: 'the room is not known here' };
+  const status = eventStatus(store, nid);
+  if ((status & VERDICT_BITS) > Verdict.unjudged && (status & StatusBit.outlier) === 0) return standing(status);
+  const event = loadEvent(store, room.rules, nid);
+  if (event === undefined) return { verdict: 'dropped', reason: 'the event is not stored' };
+  const prevs = prevNids(server, event);
+  if (prevs === undefined) return { verdict: 'dropped', reason: 'its prev_events are not to be had' };
+
+  // 4. Passes authorization rules based on the event's auth events, otherwise it is rejected.
+  const judgements = await judgeEvents(server, room, Uint32Array.of(nid), 'interactive');
+  const judged = judgements.refusals[0];
+  if (judged?.judgement === 'dropped') {
+    store.write((writer) => {
+      putRefusal(writer, room.nid, event.eventId, { verdict: 'dropped', code: judged.code, reason: judged.reason });
+      removeEvent(writer, nid);
+    });
+    return { verdict: 'dropped', reason: judged.reason };
+  }
+  const partial = room.residency === 'partial-state' && prevs.some((prev) => isPartialStateEvent(store, room.nid, prev));
+  const before = await stateBefore(server, room, prevs);
+  let refusal: Refusal | undefined = judged === undefined ? undefined : { verdict: 'rejected', code: judged.code, reason: judged.reason };
+  // 5. Passes authorization rules based on the state before the event, otherwise it is rejected.
+  refusal ??= checkAgainst(room, event, await authorizingState(server, room, event, before, partial), 'rejected');
+  // 6. Passes authorization rules based on the current state of the room, otherwise it is soft-failed. Not while partial.
+  if (refusal === undefined && !partial) {
+    refusal = checkAgainst(room, event, storedState(store, room, room.currentGroup), 'soft-failed');
+  }
+  await persistAccepted(server, room, event, { prevs, before, partial, refusal });
+  if (refusal === undefined) server.onTimelineEvent(room.nid, nid);
+  return refusal === undefined ? { verdict: 'accepted' } : { verdict: refusal.verdict as Acceptance['verdict'], reason: refusal.reason };
+}
+
+function standing(status: number): Acceptance {
+  if ((status & VERDICT_BITS) === Verdict.rejected) return { verdict: 'rejected' };
+  return { verdict: (status & StatusBit.softFailed) === 0 ? 'accepted' : 'soft-failed' };
+}
+
+/** The NIDs of the prev_events, or undefined when one of them has no state here. */
+function prevNids(server: RoomServer, event: LoadedEvent): EventNid[] | undefined {
+  const prevs: EventNid[] = [];
+  for (const id of referencedIds(event.json.prev_events)) {
+    const prev = eventNidOf(server.store, id);
+    if (prev === undefined || eventContext(server.store, prev) === undefined) return undefined;
+    prevs.push(prev);
+  }
+  return prevs;
+}
+
+/** The state before an event: the states after its prev_events, resolved. */
+export function stateBefore(server: RoomServer, room: Room, prevs: readonly EventNid[]): Promise<StateGroupNid> {
+  const groups = prevs.map((prev) => eventContext(server.store, prev)?.after ?? (0 as StateGroupNid));
+  return resolveStoredStates(server, room, groups, 'interactive');
+}
+
+/**
+ * The state an event is authorised on. While it is partial, that state and the event's own auth events are resolved: a known
+ * ban holds, an unknown membership is believed. The result serves this check only (MSC3902).
+ */
+async function authorizingState(
+  server: RoomServer,
+  room: Room,
+  event: LoadedEvent,
+  before: StateGroupNid,
+  partial: boolean,
+): Promise<StateLookup> {
+  const base = storedState(server.store, room, before);
+  if (!partial) return base;
+  const overlay = event.record.authNids.filter((nid) => nid !== NO_EVENT);
+  if (room.rules.roomIdIsCreateEventHash) overlay.push(room.createNid);
+  const sets = [
+    { group: before, overlay: [] },
+    { group: 0 as StateGroupNid, overlay },
+  ];
+  const { changes } = await resolveSets(server, room, sets, 'interactive');
+  return changedState(server.store, room, base, changes);
+}
+
+/** The refusal where the rules do not allow the event on `state`. */
+export function checkAgainst(
+  room: Room,
+  event: LoadedEvent,
+  state: StateLookup,
+  verdict: 'rejected' | 'soft-failed',
+): Refusal | undefined {
+  const result = checkAuthRules(room.rules, authEventOf(event, room.roomId), state, { verifyInviteSignature });
+  return result.allowed ? undefined : { verdict, code: result.code, reason: result.reason };
+}
+
+async function persistAccepted(
+  server: RoomServer,
+  room: Room,
+  event: LoadedEvent,
+  decided: { prevs: readonly EventNid[]; before: StateGroupNid; partial: boolean; refusal: Refusal | undefined },
+): Promise<void> {
+  const { prevs, before, partial, refusal } = decided;
+  const plan = { nid: event.nid, before, refusal };
+  const extremities = [...room.extremities.filter((nid) => !prevs.includes(nid)), event.nid];
+  let current: StateGroupNid | undefined;
+  if (refusal === undefined && extremities.length > 1) {
+    const own = server.store.write((writer) => stateAfter(writer, room, plan, event.record));
+    const others = extremities.slice(0, -1).map((nid) => eventContext(server.store, nid)?.after ?? (0 as StateGroupNid));
+    current = await resolveStoredStates(server, room, [own, ...others], 'interactive');
+  }
+  server.store.write((writer) =>
+    persistEvent(writer, room, room, {
+      ...plan,
+      eventId: event.eventId,
+      prevs,
+      partial,
+      extremities,
+      current,
+      ownServer: server.serverName,
+    }),
+  );
+}

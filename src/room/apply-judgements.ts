@@ -1,0 +1,47 @@
+/**
+ * Writes verdicts: statuses, and for what was not accepted a refusal that an operator can read. A dropped event is gone as
+ * if it had never come; a rejected one stays, so that later events which name it can be judged.
+ */
+
+import { StatusBit, setEventStatuses, Verdict } from '../store/event-status.js';
+import { eventIdOfNid, loadRecord } from '../store/events.js';
+import type { EventNid, RoomNid } from '../store/nids.js';
+import type { StoreWriter } from '../store/open-store.js';
+import { putRefusal } from '../store/rooms.js';
+import type { IngestRefusal } from './ingest-events.js';
+import type { Judgements } from './judge-events.js';
+
+/** Writes verdicts on outliers. */
+export function applyJudgements(writer: StoreWriter, room: RoomNid, nids: Uint32Array, judgements: Judgements): void {
+  for (const { nid, judgement, code, reason } of judgements.refusals) {
+    if (loadRecord(writer, nid) === undefined) continue;
+    putRefusal(writer, room, eventIdOfNid(writer, nid), { verdict: judgement, code, reason });
+    if (judgement === 'dropped') removeEvent(writer, nid);
+  }
+  setEventStatuses(writer, nids, (i) => {
+    const verdict = judgements.verdicts[i];
+    if (verdict === 'dropped') return Verdict.none;
+    return (verdict === 'accepted' ? Verdict.accepted : Verdict.rejected) | StatusBit.outlier;
+  });
+}
+
+/** Records what verification left out or redacted. */
+export function putIngestRefusals(
+  writer: StoreWriter,
+  room: RoomNid,
+  dropped: readonly IngestRefusal[],
+  redacted: readonly IngestRefusal[],
+): void {
+  for (const { eventId, code, reason } of dropped) {
+    if (eventId !== undefined) putRefusal(writer, room, eventId, { verdict: 'dropped', code, reason });
+  }
+  for (const { eventId, code, reason } of redacted) {
+    if (eventId !== undefined) putRefusal(writer, room, eventId, { verdict: 'redacted', code, reason });
+  }
+}
+
+/** Forgets an event's body and record; its NID stays, for whoever names its ID. */
+export function removeEvent(writer: StoreWriter, nid: EventNid): void {
+  writer.tables.event_body_by_nid.remove(nid);
+  writer.tables.event_record_by_nid.remove(nid);
+}

@@ -1,0 +1,30 @@
+/**
+ * Who gets an event of ours: every server with a joined member; while the room has partial state, every server that the
+ * resident named and every server of a known member that joined since. Queued durably; remote/ sends.
+ */
+
+import type { ServerName } from '../kernel/matrix/ids.js';
+import type { EventNid } from '../store/nids.js';
+import type { StoreReader } from '../store/open-store.js';
+import type { Room } from '../store/rooms.js';
+import { joinedServers, loadPartialState } from '../store/rooms.js';
+import { queueEvent } from '../store/transactions.js';
+import type { RoomServer } from './room-server.js';
+
+/** Other servers in a room, as far as we know. */
+export function serversInRoom(reader: StoreReader, room: Room, own: ServerName): Set<ServerName> {
+  const servers = new Set<ServerName>();
+  for (const [name] of joinedServers(reader, room.nid)) servers.add(name);
+  for (const name of loadPartialState(reader, room.nid)?.servers ?? []) servers.add(name);
+  servers.delete(own);
+  return servers;
+}
+
+/** Queues a stored event for the other servers in the room. */
+export function queueToRoom(server: RoomServer, room: Room, event: EventNid, except?: ServerName): void {
+  const destinations = serversInRoom(server.store, room, server.serverName);
+  if (except !== undefined) destinations.delete(except);
+  if (destinations.size === 0) return;
+  server.store.write((writer) => queueEvent(writer, destinations, event));
+  server.onQueued(destinations);
+}

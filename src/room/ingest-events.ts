@@ -1,0 +1,212 @@
+/**
+ * Bytes of a huge response to verified events in the store: split, batch, verify on all threads, fetch missing keys
+ * beside it, write in order. Used for `send_join` (partial and full), `/state`, and lists of single events.
+ *
+ * Back-pressure: the response is read only while few batches are being verified; batches that wait for keys are parked,
+ * within a limit, so that one slow server's keys never stop the others.
+ */
+
+import type { RoomId } from '../kernel/matrix/ids.js';
+import type { JsonValue } from '../kernel/matrix/json.js';
+import { ResponseSplitter } from '../remote/split-response.js';
+import type { EventNid, RoomNid } from '../store/nids.js';
+import type { SharedEventIndex } from '../workers/event-index.js';
+import type { PduBatch } from '../workers/pdu-batch.js';
+import { PduBatcher } from '../workers/pdu-batch.js';
+import type { Lane } from '../workers/pool.js';
+import type { PduRefusal, VerifyPdusOutput } from '../workers/verify-pdus.js';
+import { Outcome } from '../workers/verify-pdus.js';
+import type { RoomServer } from './room-server.js';
+import { storeVerified } from './store-verified.js';
+
+/** Batches being verified at once, a thread: one running, one waiting in the thread, one in the queue. */
+const BATCHES_A_THREAD = 3;
+/** Batches that wait for keys: 160 KiB each, 40 MiB in all. */
+const PARKED_BATCHES_MAX = 256;
+/** Batches in one write: about 400 events, some 4 ms of the main thread. */
+const BATCHES_A_WRITE = 4;
+
+export interface IngestOptions {
+  readonly roomVersion: string;
+  readonly roomId: RoomId;
+  readonly roomNid: RoomNid;
+  readonly stateOnly: boolean;
+  readonly pushed: boolean;
+  readonly lane: Lane;
+  readonly index: SharedEventIndex | undefined;
+  /** Told as things happen, with totals so far. */
+  readonly onProgress?: (counts: IngestCounts) => void;
+}
+
+export interface IngestCounts {
+  bytes: number;
+  verified: number;
+  stored: number;
+}
+
+/** An event that was left out, or kept in its redacted form only. */
+export type IngestRefusal = Omit<PduRefusal, 'number'>;
+
+export interface IngestResult extends IngestCounts {
+  /** NIDs of the verified events by the field they came in, in order of arrival (stored before or now). */
+  readonly nidsByField: ReadonlyMap<string, readonly EventNid[]>;
+  readonly dropped: readonly IngestRefusal[];
+  readonly redacted: readonly IngestRefusal[];
+}
+
+export class EventIngest {
+  readonly #server: RoomServer;
+  readonly #options: IngestOptions;
+  readonly #batchers = new Map<string, PduBatcher>();
+  readonly #nidsByField = new Map<string, EventNid[]>();
+  readonly #dropped: IngestRefusal[] = [];
+  readonly #redacted: IngestRefusal[] = [];
+  readonly #counts: IngestCounts = { bytes: 0, verified: 0, stored: 0 };
+  /** Batches given out by the batchers and not started. */
+  #ready: { field: string; batch: PduBatch }[] = [];
+  /** In the order in which they were started; written from the front. */
+  #started: { field: string; output: VerifyPdusOutput | undefined }[] = [];
+  #verifying = 0;
+  #parked = 0;
+  #failure: { readonly error: unknown } | undefined;
+  #wake: () => void = () => undefined;
+
+  constructor(server: RoomServer, options: IngestOptions) {
+    this.#server = server;
+    this.#options = options;
+  }
+
+  /** Adds one PDU's bytes (copied). */
+  add(field: string, bytes: Uint8Array): void {
+    let batcher = this.#batchers.get(field);
+    if (batcher === undefined) {
+      batcher = new PduBatcher((batch) => this.#ready.push({ field, batch }));
+      this.#batchers.set(field, batcher);
+    }
+    batcher.add(bytes);
+  }
+
+  /** Reads a body to its end. `arrays`: fields that hold PDUs. Throws SplitError, RemoteError, or what a job threw. */
+  async read(
+    body: AsyncIterable<Buffer>,
+    arrays: ReadonlySet<string>,
+    member: (field: string, value: JsonValue) => void,
+    stringElement?: (field: string, bytes: Buffer) => void,
+  ): Promise<void> {
+    const splitter = new ResponseSplitter({
+      arrays,
+      element: (field, bytes) => {
+        if (bytes[0] === 0x22) stringElement?.(field, bytes);
+        else this.add(field, bytes);
+      },
+      member,
+      oversized: (field) => this.#dropped.push({ eventId: undefined, code: 'too-large', reason: `an element of ${field}` }),
+    });
+    for await (const chunk of body) {
+      this.#counts.bytes += chunk.length;
+      splitter.push(chunk);
+      await this.#startReady();
+    }
+    splitter.end();
+  }
+
+  /** Waits until everything that was added is verified and written. */
+  async finish(): Promise<IngestResult> {
+    for (const batcher of this.#batchers.values()) batcher.flush();
+    await this.#startReady();
+    await this.#until(() => this.#verifying === 0 && this.#parked === 0);
+    this.#writeReady(true);
+    return { ...this.#counts, nidsByField: this.#nidsByField, dropped: this.#dropped, redacted: this.#redacted };
+  }
+
+  async #startReady(): Promise<void> {
+    const batches = Math.max(1, this.#server.pool.stats().threads) * BATCHES_A_THREAD;
+    for (let next = this.#ready.shift(); next !== undefined; next = this.#ready.shift()) {
+      await this.#until(() => this.#verifying < batches && this.#parked < PARKED_BATCHES_MAX);
+      this.#start(next.field, next.batch, false);
+    }
+  }
+
+  /** Waits for a condition that changes when a job ends; throws what a job threw. */
+  async #until(condition: () => boolean): Promise<void> {
+    for (;;) {
+      if (this.#failure !== undefined) throw this.#failure.error;
+      if (condition()) return;
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
+    }
+  }
+
+  #start(field: string, batch: PduBatch, final: boolean): void {
+    const { roomVersion, roomId, stateOnly, pushed, index, lane } = this.#options;
+    const place: { field: string; output: VerifyPdusOutput | undefined } = { field, output: undefined };
+    this.#started.push(place);
+    this.#verifying += 1;
+    this.#server.pool
+      .run('verifyPdus', { roomVersion, roomId, batch, stateOnly, pushed, final, index }, lane)
+      .then((output) => {
+        place.output = output;
+        if (output.needs.length > 0) this.#park(field, output);
+        this.#writeReady(false);
+      })
+      .catch((error: unknown) => {
+        this.#failure ??= { error };
+      })
+      .finally(() => {
+        this.#verifying -= 1;
+        this.#wake();
+      });
+  }
+
+  /** Sets aside the events of a batch whose keys are missing; they come again when the keys are here or cannot be had. */
+  #park(field: string, output: VerifyPdusOutput): void {
+    const again = new PduBatcher((batch) => {
+      this.#parked += 1;
+      this.#server.keys
+        .ensureKeys(output.needs)
+        .then(() => this.#start(field, batch, true))
+        .catch((error: unknown) => {
+          this.#failure ??= { error };
+        })
+        .finally(() => {
+          this.#parked -= 1;
+          this.#wake();
+        });
+    });
+    for (let i = 0; i < output.outcomes.length; i++) {
+      if (output.outcomes[i] !== Outcome.missingKeys) continue;
+      const start = output.offsets[i] as number;
+      again.add(output.bytes.subarray(start, start + (output.lengths[i] as number)));
+    }
+    again.flush();
+  }
+
+  #writeReady(all: boolean): void {
+    let count = 0;
+    while (this.#started[count]?.output !== undefined) count += 1;
+    if (count === 0 || (!all && count < BATCHES_A_WRITE && this.#verifying > 1)) return;
+    const ready = this.#started.splice(0, count) as { field: string; output: VerifyPdusOutput }[];
+    for (let at = 0; at < ready.length; at += BATCHES_A_WRITE) this.#write(ready.slice(at, at + BATCHES_A_WRITE));
+    this.#options.onProgress?.(this.#counts);
+  }
+
+  #write(batches: readonly { field: string; output: VerifyPdusOutput }[]): void {
+    const { roomNid, index } = this.#options;
+    const stored = this.#server.store.write((writer) =>
+      batches.map(({ output }) => storeVerified(writer, roomNid, output, index)),
+    );
+    for (const [i, { field, output }] of batches.entries()) {
+      const nids = this.#nidsByField.get(field) ?? [];
+      this.#nidsByField.set(field, nids);
+      for (const { nid, isNew } of stored[i] as readonly { nid: EventNid; isNew: boolean }[]) {
+        nids.push(nid);
+        if (isNew) this.#counts.stored += 1;
+      }
+      this.#counts.verified += output.signaturesVerified;
+      for (const { number: _, ...refusal } of output.refusals) this.#dropped.push(refusal);
+      for (const { number: _, ...refusal } of output.redacted) this.#redacted.push(refusal);
+      this.#batchers.get(field)?.recycle(output.bytes);
+    }
+  }
+}

@@ -1,0 +1,113 @@
+/**
+ * The write that makes a room ours: verdicts on what came, the state before the join, the join itself, the room's row and,
+ * with partial state, the row that a resynchronisation starts from. All in one transaction.
+ */
+
+import type { ServerName } from '../kernel/matrix/ids.js';
+import { isJsonObject } from '../kernel/matrix/json.js';
+import type { RoomVersionRules } from '../kernel/matrix/room-versions.js';
+import type { SignedEvent } from '../kernel/signatures/sign-pdu.js';
+import { internEventIds, referencedIds } from '../store/events.js';
+import type { EventNid } from '../store/nids.js';
+import type { RoomRow } from '../store/rooms.js';
+import { addJoinedCounts, putPartialState } from '../store/rooms.js';
+import { internStateKey, putStateGroup } from '../store/state-groups.js';
+import { loadRecord } from '../store/events.js';
+import { applyJudgements, putIngestRefusals } from './apply-judgements.js';
+import { EventIngest } from './ingest-events.js';
+import type { JoinRequest, ReceivedState } from './join-room.js';
+import { JoinRefused } from './judge-join-state.js';
+import { countJoined, persistEvent } from './persist-event.js';
+import type { RoomServer } from './room-server.js';
+
+/** Stores our signed join through the same door as every event, unjudged; returns its NID. */
+async function storeJoin(
+  server: RoomServer,
+  request: JoinRequest,
+  rules: RoomVersionRules,
+  join: SignedEvent,
+  received: ReceivedState,
+): Promise<EventNid> {
+  const ingest = new EventIngest(server, {
+    roomVersion: rules.version,
+    roomId: request.roomId,
+    roomNid: received.roomNid,
+    stateOnly: true,
+    pushed: true,
+    lane: 'interactive',
+    index: undefined,
+  });
+  const returned = received.returnedEvent?.signatures;
+  const ours = isJsonObject(join.json.signatures) ? join.json.signatures : {};
+  // Of the returned event only signatures count, and ours stay ours.
+  const event = { ...join.json, signatures: { ...(isJsonObject(returned) ? returned : {}), ...ours } };
+  ingest.add('join', Buffer.from(JSON.stringify(event), 'utf8'));
+  const { nidsByField, dropped } = await ingest.finish();
+  const nid = nidsByField.get('join')?.[0];
+  if (nid === undefined) throw new JoinRefused(`our join does not verify: ${dropped[0]?.reason ?? 'unknown'}`);
+  return nid;
+}
+
+export async function persistJoin(
+  server: RoomServer,
+  request: JoinRequest,
+  rules: RoomVersionRules,
+  via: ServerName,
+  join: SignedEvent,
+  received: ReceivedState,
+): Promise<void> {
+  const joinNid = await storeJoin(server, request, rules, join, received);
+  const { roomNid, membersOmitted, servers, judged } = received;
+  const progress = server.progressOf(request.roomId);
+  server.store.write((writer) => {
+    putIngestRefusals(writer, roomNid, judged.ingest.dropped, judged.ingest.redacted);
+    applyJudgements(writer, roomNid, judged.judgedNids, judged.judgements);
+    const places: number[] = [];
+    const joined = new Map<ServerName, number>();
+    for (const nid of judged.stateNids) {
+      const record = loadRecord(writer, nid);
+      if (record?.stateKey === undefined) continue;
+      places[internStateKey(writer, roomNid, record.type, record.stateKey)] = nid;
+      countJoined(writer, nid, 1, joined);
+    }
+    const before = putStateGroup(writer, Uint32Array.from(places, (nid) => nid ?? 0));
+    const row: RoomRow = {
+      roomId: request.roomId,
+      version: rules.version,
+      residency: membersOmitted ? 'partial-state' : 'full-state',
+      createNid: judged.createNid,
+      currentGroup: before,
+      extremities: [],
+    };
+    addJoinedCounts(writer, roomNid, joined);
+    if (membersOmitted) {
+      putPartialState(writer, roomNid, {
+        joinNid,
+        joinedVia: via,
+        servers,
+        deviceListPosition: 0,
+        attempts: 0,
+        nextTryTs: 0,
+        lastFailure: undefined,
+      });
+    }
+    persistEvent(writer, { nid: roomNid, roomId: request.roomId, version: rules.version, rules, createNid: judged.createNid }, row, {
+      nid: joinNid,
+      eventId: join.eventId,
+      prevs: internEventIds(writer, referencedIds(join.json.prev_events)),
+      before,
+      refusal: undefined,
+      partial: membersOmitted,
+      extremities: [joinNid],
+      current: undefined,
+      ownServer: server.serverName,
+    });
+  });
+  progress.droppedEvents += judged.ingest.dropped.length;
+  progress.redactedEvents += judged.ingest.redacted.length;
+  for (const { judgement } of judged.judgements.refusals) {
+    if (judgement === 'dropped') progress.droppedEvents += 1;
+    else progress.rejectedEvents += 1;
+  }
+  server.onTimelineEvent(roomNid, joinNid);
+}

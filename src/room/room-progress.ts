@@ -1,0 +1,78 @@
+/**
+ * How far joining and resynchronising a room has come, for operators: one entry a stage, totals from `state_ids`, counts
+ * of what is stored and not of what was sent. Lives in memory; what must survive a restart is in the store.
+ */
+
+/** Stages in their order. */
+export const STAGES = [
+  'make_join',
+  'send_join',
+  'room_usable',
+  'state_ids',
+  'fetching',
+  'verifying',
+  'authorising',
+  'storing',
+  'un_partial_stating',
+] as const;
+export type StageName = (typeof STAGES)[number];
+
+export interface Stage {
+  readonly name: StageName;
+  status: 'waiting' | 'running' | 'done';
+  done: number;
+  /** 0 while it is not known. */
+  total: number;
+  bytes: number;
+  startedTs: number;
+  endedTs: number;
+}
+
+export class RoomProgress {
+  readonly stages: readonly Stage[] = STAGES.map((name) => ({
+    name,
+    status: 'waiting',
+    done: 0,
+    total: 0,
+    bytes: 0,
+    startedTs: 0,
+    endedTs: 0,
+  }));
+  readonly #clock: () => number;
+  /** The server that is being asked. */
+  server: string | undefined;
+  sendJoinBytes = 0;
+  resyncBytes = 0;
+  verifiedSignatures = 0;
+  storedEvents = 0;
+  rejectedEvents = 0;
+  droppedEvents = 0;
+  redactedEvents = 0;
+
+  constructor(clock: () => number) {
+    this.#clock = clock;
+  }
+
+  stage(name: StageName): Stage {
+    return this.stages[STAGES.indexOf(name)] as Stage;
+  }
+
+  start(name: StageName, total = 0): Stage {
+    const stage = this.stage(name);
+    Object.assign(stage, { status: 'running', done: 0, total, bytes: 0, startedTs: this.#clock(), endedTs: 0 });
+    return stage;
+  }
+
+  end(name: StageName): void {
+    const stage = this.stage(name);
+    stage.status = 'done';
+    stage.endedTs = this.#clock();
+    if (stage.total === 0) stage.total = stage.done;
+  }
+
+  /** The stage that runs, or the last that ended. */
+  get current(): Stage {
+    const running = this.stages.findLast((stage) => stage.status === 'running');
+    return running ?? this.stages.findLast((stage) => stage.status === 'done') ?? (this.stages[0] as Stage);
+  }
+}

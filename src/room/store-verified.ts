@@ -1,0 +1,76 @@
+/**
+ * Writes the events that a worker verified: bytes as received, compact records with their NIDs filled in, status
+ * *unjudged*. Nothing reads them as accepted until judge-events.ts has passed over them.
+ */
+
+import { EVENT_KEY_BYTES } from '../kernel/matrix/event-key.js';
+import { RECORD_HEADER_BYTES } from '../store/event-record.js';
+import { eventVerdict, setEventStatuses, StatusBit, Verdict } from '../store/event-status.js';
+import { eventNidOfKey, putEventKey } from '../store/events.js';
+import type { EventNid, RoomNid } from '../store/nids.js';
+import type { StoreWriter } from '../store/open-store.js';
+import { takeNumbers } from '../store/open-store.js';
+import type { SharedEventIndex } from '../workers/event-index.js';
+import type { VerifyPdusOutput } from '../workers/verify-pdus.js';
+import { Outcome } from '../workers/verify-pdus.js';
+
+/** One verified event in the store. `isNew`: it was not there before. */
+export interface StoredEvent {
+  /** Its number in the batch. */
+  readonly number: number;
+  readonly nid: EventNid;
+  readonly isNew: boolean;
+}
+
+/** Stores what was verified in one batch; with an index, only events that it lists. */
+export function storeVerified(
+  writer: StoreWriter,
+  room: RoomNid,
+  output: VerifyPdusOutput,
+  index: SharedEventIndex | undefined,
+): StoredEvent[] {
+  const { tables } = writer;
+  const bytes = Buffer.from(output.bytes.buffer, output.bytes.byteOffset, output.bytes.length);
+  const keys = Buffer.from(output.eventKeys.buffer, output.eventKeys.byteOffset, output.eventKeys.length);
+  const records = Buffer.from(output.records.buffer, output.records.byteOffset, output.records.length);
+  const authKeys = Buffer.from(output.authKeys.buffer, output.authKeys.byteOffset, output.authKeys.length);
+  const stored: StoredEvent[] = [];
+  const opaque = new Map(output.opaqueIds);
+  for (let i = 0; i < output.outcomes.length; i++) {
+    if (output.outcomes[i] !== Outcome.verified) continue;
+    const position = output.positions[i] as number;
+    if (index !== undefined && position < 0) continue;
+    const nid = index === undefined ? internKey(writer, keys, i) : (index.nids[position] as EventNid);
+    if (eventVerdict(writer, nid) !== Verdict.none) {
+      stored.push({ number: i, nid, isNew: false });
+      continue;
+    }
+    const start = output.recordOffsets[i] as number;
+    const record = records.subarray(start, output.recordOffsets[i + 1]);
+    record.writeUInt32LE(room, 0);
+    if (index === undefined) {
+      const first = output.authOffsets[i] as number;
+      const count = (output.authOffsets[i + 1] as number) - first;
+      for (let a = 0; a < count; a++) record.writeUInt32LE(internKey(writer, authKeys, first + a), RECORD_HEADER_BYTES + 4 * a);
+    }
+    const offset = output.offsets[i] as number;
+    tables.event_body_by_nid.put(nid, bytes.subarray(offset, offset + (output.lengths[i] as number)));
+    tables.event_record_by_nid.put(nid, record);
+    const opaqueId = opaque.get(i);
+    if (opaqueId !== undefined) tables.opaque_event_id_by_nid.put(nid, opaqueId);
+    stored.push({ number: i, nid, isNew: true });
+  }
+  const fresh = stored.filter((event) => event.isNew).map((event) => event.nid);
+  setEventStatuses(writer, fresh, () => Verdict.unjudged | StatusBit.outlier);
+  return stored;
+}
+
+/** The NID of the n-th key in `keys`, made where it is new. */
+function internKey(writer: StoreWriter, keys: Buffer, n: number): EventNid {
+  const key = keys.subarray(n * EVENT_KEY_BYTES, (n + 1) * EVENT_KEY_BYTES);
+  const known = eventNidOfKey(writer, key);
+  if (known !== undefined) return known;
+  const nid = takeNumbers(writer, 'next_event_nid', 1) as EventNid;
+  putEventKey(writer, key, nid);
+  return nid;
+}
