@@ -10,12 +10,13 @@ import { applyJudgements } from '../room/apply-judgements.js';
 import type { Judgements } from '../room/judge-events.js';
 import { judgeEvents } from '../room/judge-events.js';
 import type { RoomServer } from '../room/room-server.js';
-import { eventVerdict, Verdict } from '../store/event-status.js';
+import { Verdict } from '../store/event-status.js';
 import { loadRecord } from '../store/events.js';
 import type { EventNid, StateGroupNid } from '../store/nids.js';
 import type { Room } from '../store/rooms.js';
-import { internStateKey, putStateGroup } from '../store/state-groups.js';
+import { internStateKeys, putStateGroup } from '../store/state-groups.js';
 import type { ListedState } from './list-state.js';
+import { listedVerdicts, nidAt } from './list-state.js';
 
 /** Events handled between two turns of the event loop: about 5 ms. */
 const EVENTS_A_TURN = 1_000;
@@ -28,24 +29,27 @@ export async function buildFullState(
   listed: ListedState,
 ): Promise<StateGroupNid> {
   await judgeListed(server, room, listed);
+  const verdicts = listedVerdicts(server, listed);
   const places: number[] = [];
   let acceptedCreate = false;
   const { store } = server;
   for (let at = 0; at < listed.statePositions.length; at += EVENTS_A_TURN) {
-    store.write((writer) => {
-      for (const position of listed.statePositions.slice(at, at + EVENTS_A_TURN)) {
-        const nid = listed.index.nids[position] as EventNid;
-        if (eventVerdict(writer, nid) !== Verdict.accepted) continue;
-        const record = loadRecord(writer, nid);
-        if (record?.stateKey === undefined) continue;
-        const place = internStateKey(writer, room.nid, record.type, record.stateKey);
-        if (places[place] !== undefined && places[place] !== nid) {
-          throw new RemoteError('malformed', via, `state_ids: two events for ${record.type} ${record.stateKey}`);
-        }
-        places[place] = nid;
-        acceptedCreate ||= nid === room.createNid;
+    const nids: EventNid[] = [];
+    const keys: (readonly [string, string])[] = [];
+    for (const position of listed.statePositions.slice(at, at + EVENTS_A_TURN)) {
+      const record = verdicts[position] === Verdict.accepted ? loadRecord(store, nidAt(listed, position)) : undefined;
+      if (record?.stateKey === undefined) continue;
+      nids.push(nidAt(listed, position));
+      keys.push([record.type, record.stateKey]);
+    }
+    for (const [i, place] of store.write((writer) => internStateKeys(writer, room.nid, keys)).entries()) {
+      const nid = nids[i] as EventNid;
+      if (places[place] !== undefined && places[place] !== nid) {
+        throw new RemoteError('malformed', via, `state_ids: two events for ${keys[i]?.join(' ')}`);
       }
-    });
+      places[place] = nid;
+      acceptedCreate ||= nid === room.createNid;
+    }
     await nextTurn();
   }
   if (!acceptedCreate) throw new RemoteError('malformed', via, 'state_ids: the create event is not in the state');
@@ -53,12 +57,9 @@ export async function buildFullState(
 }
 
 async function judgeListed(server: RoomServer, room: Room, listed: ListedState): Promise<void> {
-  const { index, count } = listed;
   const unjudged: number[] = [];
-  for (let position = 0; position < count; position++) {
-    if (position % (EVENTS_A_TURN * 5) === 0) await nextTurn();
-    const nid = index.nids[position] as EventNid;
-    if (eventVerdict(server.store, nid) === Verdict.unjudged) unjudged.push(nid);
+  for (const [position, verdict] of listedVerdicts(server, listed).entries()) {
+    if (verdict === Verdict.unjudged) unjudged.push(nidAt(listed, position));
   }
   const nids = Uint32Array.from(unjudged).sort();
   const progress = server.progressOf(room.roomId);

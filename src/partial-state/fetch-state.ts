@@ -10,11 +10,12 @@ import { requestEvent, requestState } from '../remote/state-requests.js';
 import { putIngestRefusals } from '../room/apply-judgements.js';
 import { EventIngest } from '../room/ingest-events.js';
 import type { RoomServer } from '../room/room-server.js';
-import { eventStatuses, VERDICT_BITS, Verdict } from '../store/event-status.js';
+import { Verdict } from '../store/event-status.js';
 import type { EventNid } from '../store/nids.js';
 import type { Room } from '../store/rooms.js';
 import { keyAt } from '../workers/event-index.js';
 import type { ListedState } from './list-state.js';
+import { listedVerdicts } from './list-state.js';
 
 /** From this share of missing events on, one `/state` is cheaper than asking for each. */
 const WHOLE_STATE_SHARE = 0.1;
@@ -68,15 +69,9 @@ export async function fetchState(
 
 /** Positions of listed events that have no verified body here. */
 function missingPositions(server: RoomServer, listed: ListedState): number[] {
-  const { index, count } = listed;
   const missing: number[] = [];
-  const nids = index.nids.subarray(0, count);
-  const first = nids.reduce((least, nid) => Math.min(least, nid), Number.MAX_SAFE_INTEGER);
-  const last = nids.reduce((most, nid) => Math.max(most, nid), 0);
-  const statuses = eventStatuses(server.store, first as EventNid, last - first + 1);
-  for (let position = 0; position < count; position++) {
-    const status = statuses[(nids[position] as number) - first] as number;
-    if ((status & VERDICT_BITS) === Verdict.none) missing.push(position);
+  for (const [position, verdict] of listedVerdicts(server, listed).entries()) {
+    if (verdict === Verdict.none) missing.push(position);
   }
   return missing;
 }

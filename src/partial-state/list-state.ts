@@ -5,18 +5,19 @@
  */
 
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { eventKeyOf, isHashEventId } from '../kernel/matrix/event-key.js';
+import { EVENT_KEY_BYTES, eventKeyOf, isHashEventId } from '../kernel/matrix/event-key.js';
 import type { EventId, RoomId, ServerName } from '../kernel/matrix/ids.js';
 import { parseEventId } from '../kernel/matrix/ids.js';
 import { RemoteError } from '../remote/remote-error.js';
 import { ResponseSplitter } from '../remote/split-response.js';
 import { requestStateIds } from '../remote/state-requests.js';
-import { eventNidOfKey, putEventKey } from '../store/events.js';
+import { eventStatuses, VERDICT_BITS } from '../store/event-status.js';
+import { claimEventKey } from '../store/events.js';
 import type { EventNid } from '../store/nids.js';
 import { takeNumbers } from '../store/open-store.js';
 import type { RoomServer } from '../room/room-server.js';
 import type { SharedEventIndex } from '../workers/event-index.js';
-import { EventIndexBuilder, keyAt } from '../workers/event-index.js';
+import { EventIndexBuilder } from '../workers/event-index.js';
 
 /** IDs looked up or written between two turns of the event loop: about 5 ms. */
 const IDS_A_TURN = 2_000;
@@ -76,7 +77,7 @@ export async function listState(
   return { index, count: builder.count, statePositions: [...inState], bytes };
 }
 
-/** Gives every listed ID its NID: known ones keep theirs, new ones get a run of numbers in the order of the list. */
+/** Gives every listed ID its NID: known ones keep theirs, new ones get the numbers of their places in the list. */
 async function internIndex(
   server: RoomServer,
   index: SharedEventIndex,
@@ -84,30 +85,39 @@ async function internIndex(
   opaque: ReadonlyMap<number, EventId>,
 ): Promise<void> {
   const { store } = server;
-  const fresh: number[] = [];
-  for (let position = 0; position < count; position++) {
-    if (position % IDS_A_TURN === IDS_A_TURN - 1) await nextTurn();
-    const known = eventNidOfKey(store, keyAt(index, position));
-    if (known === undefined) fresh.push(position);
-    else index.nids[position] = known;
-  }
-  const first = store.write((writer) => takeNumbers(writer, 'next_event_nid', fresh.length));
-  for (const [n, position] of fresh.entries()) index.nids[position] = first + n;
+  const first = store.write((writer) => takeNumbers(writer, 'next_event_nid', count));
+  const keys = Buffer.from(index.keys.buffer);
   // Sorted by the first four bytes of the key, as LMDB compares them; the position rides in the lower 21 bits.
-  const order = Float64Array.from(fresh, (position) => keyAt(index, position).readUInt32BE(0) * 2 ** 21 + position).sort();
-  for (let at = 0; at < order.length; at += IDS_A_TURN) {
+  const order = new Float64Array(count);
+  for (let position = 0; position < count; position++) {
+    order[position] = keys.readUInt32BE(position * EVENT_KEY_BYTES) * 2 ** 21 + position;
+  }
+  await nextTurn();
+  order.sort();
+  for (let at = 0; at < count; at += IDS_A_TURN) {
+    await nextTurn();
     store.write((writer) => {
       for (const value of order.subarray(at, at + IDS_A_TURN)) {
         const position = value % 2 ** 21;
-        const nid = index.nids[position] as EventNid;
-        // An event may have been named by an incoming one while we wrote the others.
-        const known = eventNidOfKey(writer, keyAt(index, position));
-        if (known === undefined) putEventKey(writer, keyAt(index, position), nid);
-        else index.nids[position] = known;
+        const key = keys.subarray(position * EVENT_KEY_BYTES, (position + 1) * EVENT_KEY_BYTES);
+        index.nids[position] = claimEventKey(writer, key, (first + position) as EventNid);
         const id = opaque.get(position);
-        if (id !== undefined) writer.tables.opaque_event_id_by_nid.put(nid, id);
+        if (id !== undefined) writer.tables.opaque_event_id_by_nid.put(index.nids[position] as number, id);
       }
     });
-    await nextTurn();
   }
+}
+
+/** NID of a listed event. */
+export function nidAt(listed: ListedState, position: number): EventNid {
+  return listed.index.nids[position] as EventNid;
+}
+
+/** Verdicts on the listed events as they stand, by position; status pages are read once. */
+export function listedVerdicts(server: RoomServer, listed: ListedState): Uint8Array {
+  const nids = listed.index.nids.subarray(0, listed.count);
+  const first = nids.reduce((least, nid) => Math.min(least, nid), Number.MAX_SAFE_INTEGER);
+  const last = nids.reduce((most, nid) => Math.max(most, nid), 0);
+  const statuses = eventStatuses(server.store, first as EventNid, last - first + 1);
+  return Uint8Array.from(nids, (nid) => (statuses[nid - first] as number) & VERDICT_BITS);
 }

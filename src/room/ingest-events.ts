@@ -23,8 +23,8 @@ import { storeVerified } from './store-verified.js';
 const BATCHES_A_THREAD = 3;
 /** Batches that wait for keys: 160 KiB each, 40 MiB in all. */
 const PARKED_BATCHES_MAX = 256;
-/** Batches in one write: about 400 events, some 4 ms of the main thread. */
-const BATCHES_A_WRITE = 4;
+/** Batches in one write: about 800 events, some 10 ms of the main thread. */
+const BATCHES_A_WRITE = 8;
 
 export interface IngestOptions {
   readonly roomVersion: string;

@@ -5,7 +5,7 @@
 
 import { EVENT_KEY_BYTES } from '../kernel/matrix/event-key.js';
 import { RECORD_HEADER_BYTES } from '../store/event-record.js';
-import { eventVerdict, setEventStatuses, StatusBit, Verdict } from '../store/event-status.js';
+import { eventStatuses, setEventStatuses, StatusBit, VERDICT_BITS, Verdict } from '../store/event-status.js';
 import { eventNidOfKey, putEventKey } from '../store/events.js';
 import type { EventNid, RoomNid } from '../store/nids.js';
 import type { StoreWriter } from '../store/open-store.js';
@@ -13,6 +13,9 @@ import { takeNumbers } from '../store/open-store.js';
 import type { SharedEventIndex } from '../workers/event-index.js';
 import type { VerifyPdusOutput } from '../workers/verify-pdus.js';
 import { Outcome } from '../workers/verify-pdus.js';
+
+/** Statuses read together: a page. */
+const STATUSES_READ_AT_ONCE = 4096;
 
 /** One verified event in the store. `isNew`: it was not there before. */
 export interface StoredEvent {
@@ -36,12 +39,14 @@ export function storeVerified(
   const authKeys = Buffer.from(output.authKeys.buffer, output.authKeys.byteOffset, output.authKeys.length);
   const stored: StoredEvent[] = [];
   const opaque = new Map(output.opaqueIds);
+  const known = knownVerdicts(writer);
+  const fresh = new Set<EventNid>();
   for (let i = 0; i < output.outcomes.length; i++) {
     if (output.outcomes[i] !== Outcome.verified) continue;
     const position = output.positions[i] as number;
     if (index !== undefined && position < 0) continue;
     const nid = index === undefined ? internKey(writer, keys, i) : (index.nids[position] as EventNid);
-    if (eventVerdict(writer, nid) !== Verdict.none) {
+    if (known(nid) !== Verdict.none || fresh.has(nid)) {
       stored.push({ number: i, nid, isNew: false });
       continue;
     }
@@ -59,10 +64,23 @@ export function storeVerified(
     const opaqueId = opaque.get(i);
     if (opaqueId !== undefined) tables.opaque_event_id_by_nid.put(nid, opaqueId);
     stored.push({ number: i, nid, isNew: true });
+    fresh.add(nid);
   }
-  const fresh = stored.filter((event) => event.isNew).map((event) => event.nid);
-  setEventStatuses(writer, fresh, () => Verdict.unjudged | StatusBit.outlier);
+  setEventStatuses(writer, [...fresh], () => Verdict.unjudged | StatusBit.outlier);
   return stored;
+}
+
+/** Verdicts as they were before this write; status pages are read once for neighbouring NIDs. */
+function knownVerdicts(writer: StoreWriter): (nid: EventNid) => number {
+  let first = -1;
+  let statuses: Uint8Array = new Uint8Array(0);
+  return (nid) => {
+    if (first < 0 || nid < first || nid >= first + statuses.length) {
+      first = nid - (nid % STATUSES_READ_AT_ONCE);
+      statuses = eventStatuses(writer, first as EventNid, STATUSES_READ_AT_ONCE);
+    }
+    return (statuses[nid - first] as number) & VERDICT_BITS;
+  };
 }
 
 /** The NID of the n-th key in `keys`, made where it is new. */

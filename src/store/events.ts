@@ -57,6 +57,13 @@ export function putEventKey(writer: StoreWriter, key: Buffer, nid: EventNid): vo
   writer.tables.event_nid_by_key.put(key, nidScratch);
 }
 
+/** Names `nid` for a key that is new; where the key has a NID already, that one is returned and `nid` stays unused. */
+export function claimEventKey(writer: StoreWriter, key: Buffer, nid: EventNid): EventNid {
+  nidScratch.writeUInt32LE(nid);
+  if (writer.tables.event_nid_by_key.putNew(key, nidScratch)) return nid;
+  return eventNidOfKey(writer, key) as EventNid;
+}
+
 /** The record, or undefined while only the ID is known. */
 export function loadRecord(reader: StoreReader, nid: EventNid): EventRecord | undefined {
   const bytes = reader.tables.event_record_by_nid.getBinaryFast(nid);

@@ -54,6 +54,24 @@ function chunkEntries(reader: StoreReader, chunk: number): Uint32Array {
   return entries;
 }
 
+/** The places of many keys, made where they are new; numbers are taken once for all of them. */
+export function internStateKeys(
+  writer: StoreWriter,
+  room: RoomNid,
+  keys: readonly (readonly [type: string, stateKey: string])[],
+): StateKeyNid[] {
+  const places = keys.map(([type, stateKey]) => stateKeyNidOf(writer, room, type, stateKey));
+  const fresh = places.filter((place) => place === undefined).length;
+  let next = takeNumbers(writer, `next_state_key_nid:${room}`, fresh) - 1;
+  return places.map((place, i) => {
+    if (place !== undefined) return place;
+    const [type, stateKey] = keys[i] as readonly [string, string];
+    const made = (stateKeyNidOf(writer, room, type, stateKey) ?? next++) as StateKeyNid;
+    writer.tables.state_key_nid.put([room, type, stateKey], made);
+    return made;
+  });
+}
+
 /** The event at one place of a state, or NO_EVENT. */
 export function stateEventAt(reader: StoreReader, group: StateGroupNid, place: StateKeyNid): EventNid {
   if (group === EMPTY_STATE_GROUP) return NO_EVENT;

@@ -117,6 +117,8 @@ export interface TableRange {
 export interface WriteTable extends ReadTable {
   /** Numeric keys beyond the table's last one are appended: no search, full pages. */
   put(key: TableKey, value: unknown): void;
+  /** Puts only where the key is new; says whether it was. */
+  putNew(key: TableKey, value: unknown): boolean;
   remove(key: TableKey): boolean;
 }
 
@@ -148,6 +150,7 @@ function tableOf(database: Database): WriteTable {
     put: (key, value) => {
       database.putSync(key as never, value);
     },
+    putNew: (key, value) => database.putSync(key as never, value, { noOverwrite: true }) as unknown as boolean,
     remove: (key) => database.removeSync(key as never) as boolean,
   };
 }

@@ -15,7 +15,7 @@ import type { JsonObject } from '../kernel/matrix/json.js';
 import { verifyInviteSignature } from '../kernel/signatures/verify-invite-signature.js';
 import type { EventRecord } from '../store/event-record.js';
 import { RecordFlag } from '../store/event-record.js';
-import { authEventOf, eventIdOfRecord, loadEvent, loadRecord } from '../store/events.js';
+import { authEventOf, eventIdOfRecord, loadBody, loadEvent, loadRecord, referencedIds } from '../store/events.js';
 import type { EventNid, RoomNid } from '../store/nids.js';
 import { NO_EVENT } from '../store/nids.js';
 import type { StoreReader } from '../store/open-store.js';
@@ -43,9 +43,6 @@ export interface CheckAuthBatchOutput {
   readonly refusals: readonly { readonly number: number; readonly code: string; readonly reason: string }[];
 }
 
-/** Auth events other than plain memberships (power levels, join rules, create) that stay parsed within one batch. */
-const PARSED_EVENTS_MAX = 4096;
-
 /** Stands for the room of an event that was stored for another one; no room has this ID. */
 const OTHER_ROOM = '' as RoomId;
 
@@ -57,7 +54,6 @@ class RecordAuthEvent implements AuthEvent {
   readonly roomId: RoomId;
   readonly content: JsonObject;
   readonly authEventIds: readonly EventId[] = [];
-  readonly prevEventIds: readonly EventId[] = [];
   readonly redacts = undefined;
   readonly rejected = false;
 
@@ -70,6 +66,11 @@ class RecordAuthEvent implements AuthEvent {
   }
   get eventId(): EventId {
     return eventIdOfRecord(this.#reader, this.#nid, this.#record);
+  }
+  /** Only the creator's first join is asked for these: read from the body then. */
+  get prevEventIds(): readonly EventId[] {
+    const body = loadBody(this.#reader, this.#nid);
+    return body === undefined ? [] : referencedIds((JSON.parse(body.toString('utf8')) as JsonObject).prev_events);
   }
   get type(): string {
     return this.#record.type;
@@ -96,25 +97,18 @@ export function checkAuthBatch(input: CheckAuthBatchInput, context: WorkerContex
   const authOffsets = new Uint32Array(nids.length + 1);
   const authNids: number[] = [];
   const refusals: { number: number; code: string; reason: string }[] = [];
-  const parsed = new Map<EventNid, AuthEvent>();
 
   const view = (nid: EventNid, record: EventRecord): AuthEvent | undefined => {
     const roomId = record.roomNid === input.roomNid ? input.roomId : OTHER_ROOM;
     if ((record.flags & RecordFlag.richContent) === 0) return new RecordAuthEvent(reader, nid, record, roomId);
-    const known = parsed.get(nid);
-    if (known !== undefined) return known;
-    const loaded = loadEvent(reader, rules, nid);
-    if (loaded === undefined) return undefined;
-    // Rejections are passed on afterwards: what an earlier judgement said does not count here.
-    const event: AuthEvent = { ...authEventOf(loaded, roomId), rejected: false };
-    if (parsed.size >= PARSED_EVENTS_MAX) parsed.clear();
-    parsed.set(nid, event);
-    return event;
+    return context.authEvent(nid, () => {
+      const loaded = loadEvent(reader, rules, nid);
+      // Rejections are passed on afterwards: what an earlier judgement said does not count here.
+      return loaded === undefined ? undefined : { ...authEventOf(loaded, roomId), rejected: false };
+    });
   };
   const viewOf = (nid: EventNid): AuthEvent | undefined => {
     if (nid === NO_EVENT) return undefined;
-    const known = parsed.get(nid);
-    if (known !== undefined) return known;
     const record = loadRecord(reader, nid);
     return record === undefined ? undefined : view(nid, record);
   };

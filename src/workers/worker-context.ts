@@ -4,18 +4,24 @@
  * because the main thread may have fetched it meanwhile.
  */
 
+import type { AuthEvent } from '../kernel/matrix/auth-event.js';
 import type { KeyId, ServerName } from '../kernel/matrix/ids.js';
 import type { RoomVersionRules } from '../kernel/matrix/room-versions.js';
 import { roomVersionRules } from '../kernel/matrix/room-versions.js';
 import type { VerifyKey } from '../kernel/signatures/verify-pdu.js';
+import type { EventNid } from '../store/nids.js';
 import type { StoreReader } from '../store/open-store.js';
 import { serverKey } from '../store/server-keys.js';
 
 /** Keys cached in a thread: about 200 bytes each. A renewed `valid_until_ts` is seen when the cache is next emptied. */
 const KEYS_CACHED_MAX = 20_000;
 
+/** Parsed events cached in a thread: power levels, join rules, create events; a few KB each. */
+const AUTH_EVENTS_CACHED_MAX = 2_000;
+
 export class WorkerContext {
   readonly reader: StoreReader;
+  readonly #authEvents = new Map<EventNid, AuthEvent>();
   readonly #keys = new Map<string, VerifyKey>();
 
   constructor(reader: StoreReader) {
@@ -41,6 +47,20 @@ export class WorkerContext {
     const key: VerifyKey = { publicKey: Buffer.from(stored.publicKey), validUntilTs: stored.validUntilTs };
     this.#keys.set(name, key);
     return key;
+  }
+
+  /**
+   * A parsed event that other events rest on, from the cache or by `load`. What the auth rules read of an event never
+   * changes, a redaction of it included, so that a cached one stays right.
+   */
+  authEvent(nid: EventNid, load: () => AuthEvent | undefined): AuthEvent | undefined {
+    const cached = this.#authEvents.get(nid);
+    if (cached !== undefined) return cached;
+    const event = load();
+    if (event === undefined) return undefined;
+    if (this.#authEvents.size >= AUTH_EVENTS_CACHED_MAX) this.#authEvents.clear();
+    this.#authEvents.set(nid, event);
+    return event;
   }
 
   /** Forgets cached keys, so that those fetched again are read again. */

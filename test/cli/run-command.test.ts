@@ -16,6 +16,7 @@ async function run(...argv: string[]): Promise<{ code: number; out: string; erro
     error: (text) => {
       written.error += text;
     },
+    startServer: () => Promise.reject(new Error('no server is started here')),
   });
   return { code, ...written };
 }

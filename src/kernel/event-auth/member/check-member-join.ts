@@ -21,9 +21,9 @@ export function checkMemberJoin(
 ): AuthVerdict {
   // 5.3.1. If the only previous event is an m.room.create and the state_key is the creator, allow.
   if (
+    target === roomCreation(rules, create).creator &&
     event.prevEventIds.length === 1 &&
-    event.prevEventIds[0] === create.eventId &&
-    target === roomCreation(rules, create).creator
+    event.prevEventIds[0] === create.eventId
   ) {
     return ALLOWED;
   }

@@ -1,0 +1,83 @@
+/**
+ * Takes another server's join into our room: countersigned where one of our users vouches for it, verified and stored like
+ * every event, decided in the room's queue, then sent on to the room.
+ * Specification v1.19, server-server API, "Joining Rooms", "Restricted rooms".
+ */
+
+import type { ServerName } from '../../kernel/matrix/ids.js';
+import { serverNameOf } from '../../kernel/matrix/ids.js';
+import type { JsonObject } from '../../kernel/matrix/json.js';
+import { MatrixError } from '../../kernel/matrix/matrix-error.js';
+import { addPduSignature } from '../../kernel/signatures/sign-pdu.js';
+import { acceptEvent } from '../../room/accept-event.js';
+import { queueToRoom } from '../../room/distribute-event.js';
+import { EventIngest } from '../../room/ingest-events.js';
+import type { RoomServer } from '../../room/room-server.js';
+import { storedState } from '../../room/room-state.js';
+import type { EventNid, StateGroupNid } from '../../store/nids.js';
+import type { Room } from '../../store/rooms.js';
+import { joinedServers } from '../../store/rooms.js';
+import { eventContext } from '../../store/timeline.js';
+import type { ReceivedJoin } from './check-join.js';
+import { checkAllowConditions, needsAuthoriser } from './choose-authoriser.js';
+import { residentRoom } from './room-access.js';
+
+export interface AcceptedJoin {
+  readonly room: Room;
+  readonly nid: EventNid;
+  readonly before: StateGroupNid;
+  /** Servers with a joined member before the join. */
+  readonly serversBefore: readonly ServerName[];
+}
+
+/** Throws MatrixError: 400 for a join that does not verify, 403 for one that is not allowed. */
+export async function acceptRemoteJoin(
+  server: RoomServer,
+  asked: Room,
+  origin: ServerName,
+  join: ReceivedJoin,
+): Promise<AcceptedJoin> {
+  const { roomId } = asked;
+  const nid = await storeJoin(server, asked, authorised(server, asked, join));
+  return server.queues.run(roomId, async () => {
+    const room = residentRoom(server, roomId);
+    const serversBefore = [...joinedServers(server.store, room.nid)].map(([name]) => name);
+    const isNew = eventContext(server.store, nid) === undefined;
+    const { verdict, reason } = await acceptEvent(server, roomId, nid);
+    const detail = reason === undefined ? '' : `: ${reason}`;
+    if (verdict === 'dropped') throw new MatrixError(400, 'M_INVALID_PARAM', `the join cannot be taken in${detail}`);
+    if (verdict !== 'accepted') throw new MatrixError(403, 'M_FORBIDDEN', `${join.userId} may not join${detail}`);
+    const context = eventContext(server.store, nid);
+    if (context === undefined)
+      throw new Error(`the join of ${join.userId} to ${roomId} was accepted without a context`);
+    if (isNew) queueToRoom(server, residentRoom(server, roomId), nid, origin);
+    return { room, nid, before: context.before, serversBefore };
+  });
+}
+
+/** The join with our signature where it names one of our users as who vouches for it. */
+function authorised(server: RoomServer, room: Room, { event, userId, authoriser }: ReceivedJoin): JsonObject {
+  const ours = authoriser !== undefined && serverNameOf(authoriser) === server.serverName;
+  if (!ours || !room.rules.restrictedJoins) return event;
+  const state = storedState(server.store, room, room.currentGroup);
+  // Whether the named user may invite is for the auth rules to say; the conditions are ours alone to check.
+  if (needsAuthoriser(room, state, userId)) checkAllowConditions(server, state, userId);
+  return addPduSignature(room.rules, event, server.signingKey).json;
+}
+
+async function storeJoin(server: RoomServer, room: Room, event: JsonObject): Promise<EventNid> {
+  const ingest = new EventIngest(server, {
+    roomVersion: room.version,
+    roomId: room.roomId,
+    roomNid: room.nid,
+    stateOnly: true,
+    pushed: true,
+    lane: 'interactive',
+    index: undefined,
+  });
+  ingest.add('join', Buffer.from(JSON.stringify(event), 'utf8'));
+  const { nidsByField, dropped } = await ingest.finish();
+  const nid = nidsByField.get('join')?.[0];
+  if (nid !== undefined) return nid;
+  throw new MatrixError(400, 'M_INVALID_PARAM', `the join does not verify: ${dropped[0]?.reason ?? 'unknown reason'}`);
+}

@@ -1,0 +1,30 @@
+/**
+ * What the federation endpoints work with: the room layer, what was injected, and the caches that live as long as they do.
+ */
+
+import type { EventId, RoomId, ServerName } from '../../kernel/matrix/ids.js';
+import type { JsonObject } from '../../kernel/matrix/json.js';
+import type { RoomServer } from '../../room/room-server.js';
+import type { AuthChainCache } from './auth-chain-cache.js';
+
+/**
+ * Takes one origin's PDUs of one room, in order. The result has an entry for every PDU whose ID could be told; `error` for
+ * those that were refused by an ACL, dropped for their signature, or whose prev_events cannot be had.
+ */
+export type ReceivePdus = (
+  origin: ServerName,
+  roomId: RoomId,
+  pdus: readonly JsonObject[],
+) => Promise<ReadonlyMap<EventId, { readonly error?: string }>>;
+
+export interface FederationOptions {
+  /** Told of every authenticated request: the caller is up again. */
+  readonly onCaller: (origin: ServerName) => void;
+  readonly receivePdus: ReceivePdus;
+}
+
+export interface FederationContext {
+  readonly server: RoomServer;
+  readonly options: FederationOptions;
+  readonly chains: AuthChainCache;
+}

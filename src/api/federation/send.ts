@@ -1,0 +1,93 @@
+/**
+ * `PUT /_matrix/federation/v1/send/{txnId}`: a transaction of another server. Idempotent by (origin, transaction ID), also
+ * after a restart; ordered within a room, rooms in parallel; durable before the answer. EDUs are counted and not yet read.
+ * Specification v1.19, server-server API, "Transactions".
+ */
+
+import type { EventId, RoomId, ServerName } from '../../kernel/matrix/ids.js';
+import { parseRoomId } from '../../kernel/matrix/ids.js';
+import type { JsonObject, JsonValue } from '../../kernel/matrix/json.js';
+import { isJsonObject } from '../../kernel/matrix/json.js';
+import { TRANSACTION_EDUS_MAX, TRANSACTION_PDUS_MAX } from '../../kernel/matrix/limits.js';
+import { MatrixError } from '../../kernel/matrix/matrix-error.js';
+import { inboundTransaction, putInboundTransaction } from '../../store/transactions.js';
+import type { Endpoint } from '../endpoint.js';
+import { ok } from '../endpoint.js';
+import { authenticated } from './authenticate.js';
+import type { FederationContext } from './federation-context.js';
+
+/** Largest transaction in bytes: 50 PDUs of 64 KiB and 100 EDUs, with room for escapes. */
+const TRANSACTION_BYTES_MAX = 10 * 1024 * 1024;
+/** Longest transaction ID in characters: it is part of a key of the store. */
+const TXN_ID_CHARS_MAX = 255;
+
+export function send(context: FederationContext): Endpoint {
+  const { store } = context.server;
+  /** Transactions that are being taken in: a repetition waits for the first one's answer. */
+  const running = new Map<string, Promise<JsonObject>>();
+  return authenticated(context, {
+    method: 'PUT',
+    path: '/_matrix/federation/v1/send/{txnId}',
+    bodyBytesMax: TRANSACTION_BYTES_MAX,
+    answer: async ({ params, origin, content }) => {
+      const txnId = params.txnId ?? '';
+      if (txnId.length > TXN_ID_CHARS_MAX) {
+        throw new MatrixError(400, 'M_INVALID_PARAM', `txnId is longer than ${TXN_ID_CHARS_MAX} characters`);
+      }
+      const pdus = transactionPdus(content);
+      const answered = inboundTransaction(store, origin, txnId);
+      if (answered !== undefined) return ok({ pdus: answered });
+      const key = `${origin} ${txnId}`;
+      const first = running.get(key);
+      if (first !== undefined) return ok({ pdus: await first });
+      const taken = takeIn(context, origin, txnId, pdus).finally(() => running.delete(key));
+      running.set(key, taken);
+      return ok({ pdus: await taken });
+    },
+  });
+}
+
+function transactionPdus(content: JsonValue | undefined): readonly JsonValue[] {
+  if (!isJsonObject(content)) throw new MatrixError(400, 'M_BAD_JSON', 'the body is not an object');
+  const { pdus = [], edus = [] } = content;
+  if (!Array.isArray(pdus)) throw new MatrixError(400, 'M_BAD_JSON', 'pdus is not a list');
+  if (!Array.isArray(edus)) throw new MatrixError(400, 'M_BAD_JSON', 'edus is not a list');
+  if (pdus.length > TRANSACTION_PDUS_MAX || edus.length > TRANSACTION_EDUS_MAX) {
+    const most = `${TRANSACTION_PDUS_MAX} PDUs and ${TRANSACTION_EDUS_MAX} EDUs`;
+    throw new MatrixError(
+      400,
+      'M_INVALID_PARAM',
+      `a transaction has at most ${most}, not ${pdus.length} and ${edus.length}`,
+    );
+  }
+  return pdus as readonly JsonValue[];
+}
+
+/** Takes in a transaction and stores its answer. A room that cannot take any now fails it whole, to be sent again. */
+async function takeIn(
+  { server, options }: FederationContext,
+  origin: ServerName,
+  txnId: string,
+  pdus: readonly JsonValue[],
+): Promise<JsonObject> {
+  const pdusByRoom = new Map<RoomId, JsonObject[]>();
+  for (const pdu of pdus) {
+    // What names no room has no room version and thus no event ID to be answered under.
+    const roomId = isJsonObject(pdu) ? parseRoomId(pdu.room_id) : undefined;
+    if (roomId === undefined) continue;
+    const ofRoom = pdusByRoom.get(roomId) ?? [];
+    pdusByRoom.set(roomId, ofRoom);
+    ofRoom.push(pdu as JsonObject);
+  }
+  const settled = await Promise.allSettled(
+    [...pdusByRoom].map(([roomId, ofRoom]) => options.receivePdus(origin, roomId, ofRoom)),
+  );
+  const answers: [EventId, JsonObject][] = [];
+  for (const result of settled) {
+    if (result.status === 'rejected') throw result.reason;
+    for (const [eventId, { error }] of result.value) answers.push([eventId, error === undefined ? {} : { error }]);
+  }
+  const answer = Object.fromEntries(answers);
+  server.store.write((writer) => putInboundTransaction(writer, origin, txnId, answer));
+  return answer;
+}
