@@ -22,6 +22,18 @@ const EMPTY_CHUNK = 0;
 
 export type StateEntry = readonly [StateKeyNid, EventNid];
 
+/**
+ * Most characters of type and state key together that stand in a table key: at 3 bytes each below LMDB's 1,978. Up to
+ * room version 10 each may have 255 code points of four bytes (510 characters).
+ */
+const PLACE_KEY_CHARS_MAX = 600;
+
+/** The table key of (type, state key); a longer pair has the hash of its state key in a fourth member. */
+function placeKey(room: RoomNid, type: string, stateKey: string): (string | number)[] {
+  if (type.length + stateKey.length <= PLACE_KEY_CHARS_MAX) return [room, type, stateKey];
+  return [room, type, '', hash('sha256', stateKey, 'hex')];
+}
+
 /** The place of (type, state key) in a room's state, or undefined when no event ever had it. */
 export function stateKeyNidOf(
   reader: StoreReader,
@@ -29,7 +41,7 @@ export function stateKeyNidOf(
   type: string,
   stateKey: string,
 ): StateKeyNid | undefined {
-  return reader.tables.state_key_nid.get([room, type, stateKey]) as StateKeyNid | undefined;
+  return reader.tables.state_key_nid.get(placeKey(room, type, stateKey)) as StateKeyNid | undefined;
 }
 
 /** The place of (type, state key), made where it is new. */
@@ -38,7 +50,7 @@ export function internStateKey(writer: StoreWriter, room: RoomNid, type: string,
   if (known !== undefined) return known;
   // From 0: a place in an array.
   const nid = (takeNumbers(writer, `next_state_key_nid:${room}`, 1) - 1) as StateKeyNid;
-  writer.tables.state_key_nid.put([room, type, stateKey], nid);
+  writer.tables.state_key_nid.put(placeKey(room, type, stateKey), nid);
   return nid;
 }
 
@@ -67,7 +79,7 @@ export function internStateKeys(
     if (place !== undefined) return place;
     const [type, stateKey] = keys[i] as readonly [string, string];
     const made = (stateKeyNidOf(writer, room, type, stateKey) ?? next++) as StateKeyNid;
-    writer.tables.state_key_nid.put([room, type, stateKey], made);
+    writer.tables.state_key_nid.put(placeKey(room, type, stateKey), made);
     return made;
   });
 }

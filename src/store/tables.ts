@@ -51,7 +51,7 @@ export const TABLES = {
   /** [RoomNid, event ID] -> Refusal: dropped and rejected events, with code and reason. */
   refusals: LIST_TO_OBJECT,
 
-  /** [RoomNid, type, state key] -> StateKeyNid, dense in its room. */
+  /** [RoomNid, type, state key] (or placeKey of state-groups.ts for long ones) -> StateKeyNid, dense in its room. */
   state_key_nid: { keyEncoding: 'ordered-binary', encoding: 'ordered-binary' },
   /** SHA-256 of a chunk -> ChunkNid (u32). */
   state_chunk_nid_by_hash: KEY_TO_BYTES,

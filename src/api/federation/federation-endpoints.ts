@@ -1,6 +1,6 @@
 /**
  * The federation API as data: every endpoint that other servers may call, in the order of the specification.
- * All but the key, version endpoints are behind X-Matrix authentication. Specification v1.19, server-server API.
+ * All but those for keys and version are behind X-Matrix authentication. Specification v1.19, server-server API.
  */
 
 import type { RoomServer } from '../../room/room-server.js';

@@ -68,7 +68,7 @@ export function isServerInRoom(reader: StoreReader, room: Room, origin: ServerNa
   return isPartial(room) && (loadPartialState(reader, room.nid)?.servers.includes(origin) ?? false);
 }
 
-/** Throws 403 for a server that is not in the room: M_FORBIDDEN, or that we cannot place it where `placeable` matters. */
+/** Throws 403 for a server that is not in the room: MSC3895's error while partial (unless told not to), else M_FORBIDDEN. */
 export function checkServerInRoom(reader: StoreReader, room: Room, origin: ServerName, errorWhilePartial = true): void {
   if (isServerInRoom(reader, room, origin)) return;
   if (errorWhilePartial && isPartial(room)) throw unableDueToPartialState(room);

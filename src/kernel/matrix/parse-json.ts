@@ -18,7 +18,8 @@ export type ParsedJson =
   | { readonly ok: false; readonly code: ParseJsonCode; readonly reason: string };
 
 /** A number token with fraction or exponent, or a minus zero; also matches inside strings, which the scanner sorts out. */
-const SUSPECT_NUMBER = /[:,[]\s*-?\d+[.eE]|[:,[]\s*-0/;
+const SUSPECT_NUMBER = /(?:^|[:,[])\s*(?:-?\d+[.eE]|-0)/;
+const NUMBER_TOKEN = /[0-9.eE+-]+/y;
 const KEY_COLON = /"\s*:/g;
 const TOO_DEEP = Number.NEGATIVE_INFINITY;
 
@@ -120,9 +121,10 @@ function findFlaw(text: string, integersOnly: boolean): { code: ParseJsonCode; r
     } else if (code === 0x2c) {
       expectKey = keysByLevel.at(-1) !== undefined;
     } else if (integersOnly && (code === 0x2d || (code >= 0x30 && code <= 0x39))) {
-      const token = /^-?[0-9.eE+-]+/.exec(text.slice(i, i + 400))?.[0] ?? '';
+      NUMBER_TOKEN.lastIndex = i;
+      const token = NUMBER_TOKEN.exec(text)?.[0] ?? '';
       if (!/^(?:0|-?[1-9][0-9]*)$/.test(token))
-        return { code: 'not-an-integer', reason: `${token} is not a plain integer` };
+        return { code: 'not-an-integer', reason: `${token.slice(0, 40)} is not a plain integer` };
       i += token.length;
       continue;
     }

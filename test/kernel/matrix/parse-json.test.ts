@@ -39,6 +39,8 @@ describe('parsing JSON', () => {
       expect(outcome(`[\n${number}]`), number).toBe('not-an-integer');
       expect(outcome(number), number).toBe('not-an-integer');
     }
+    // The longest of numbers can have the smallest of values.
+    expect(outcome(`{"a":1${'0'.repeat(500)}e-500}`)).toBe('not-an-integer');
     expect(outcome('{"a":[0,-1,10,9007199254740991]}')).toEqual({ a: [0, -1, 10, 9007199254740991] });
   });
 

@@ -1,0 +1,108 @@
+/**
+ * Accounts: register with `m.login.dummy` in one shot, log in with a password, whoami. Passwords are argon2id strings made
+ * by libsodium off the main thread; tokens are stored hashed.
+ * Specification v1.19, client-server API, "Account registration" and "Login".
+ */
+
+import { randomBytes } from 'node:crypto';
+import sodium from 'sodium-native';
+import type { UserId } from '../../kernel/matrix/ids.js';
+import { parseUserId } from '../../kernel/matrix/ids.js';
+import type { JsonObject } from '../../kernel/matrix/json.js';
+import { isJsonObject } from '../../kernel/matrix/json.js';
+import { MatrixError } from '../../kernel/matrix/matrix-error.js';
+import { loadUser, putAccessToken, putUser } from '../../store/users.js';
+import type { Endpoint } from '../endpoint.js';
+import { ok } from '../endpoint.js';
+import type { ClientContext } from './client-context.js';
+import { bodyObject, openEndpoint, userEndpoint } from './client-context.js';
+
+/** Longest password in bytes: hashing costs by it. */
+const PASSWORD_BYTES_MAX = 512;
+const LOCALPART = /^[a-z0-9._=\-/+]+$/;
+
+async function hashPassword(password: string): Promise<string> {
+  const output = Buffer.alloc(sodium.crypto_pwhash_STRBYTES);
+  const { crypto_pwhash_OPSLIMIT_INTERACTIVE: ops, crypto_pwhash_MEMLIMIT_INTERACTIVE: memory } = sodium;
+  await new Promise<void>((resolve, reject) => {
+    sodium.crypto_pwhash_str_async(output, Buffer.from(password, 'utf8'), ops, memory, (error) =>
+      error ? reject(error) : resolve(),
+    );
+  });
+  return output.toString('utf8').replace(/\0+$/, '');
+}
+
+function passwordMatches(stored: string, password: string): Promise<boolean> {
+  const padded = Buffer.alloc(sodium.crypto_pwhash_STRBYTES);
+  padded.write(stored, 'utf8');
+  return new Promise((resolve, reject) => {
+    sodium.crypto_pwhash_str_verify_async(padded, Buffer.from(password, 'utf8'), (error, same) =>
+      error ? reject(error) : resolve(same),
+    );
+  });
+}
+
+function passwordOf(body: JsonObject): string {
+  const { password } = body;
+  if (typeof password !== 'string' || password === '') throw new MatrixError(400, 'M_MISSING_PARAM', 'password is missing');
+  if (Buffer.byteLength(password) > PASSWORD_BYTES_MAX) {
+    throw new MatrixError(400, 'M_INVALID_PARAM', `password is longer than ${PASSWORD_BYTES_MAX} bytes`);
+  }
+  return password;
+}
+
+/** A new session of a user. */
+function openSession(context: ClientContext, userId: UserId, body: JsonObject): JsonObject {
+  const deviceId = typeof body.device_id === 'string' ? body.device_id : randomBytes(6).toString('hex').toUpperCase();
+  const token = `joy_${randomBytes(32).toString('base64url')}`;
+  context.server.store.write((writer) => putAccessToken(writer, token, { userId, deviceId }));
+  return { user_id: userId, access_token: token, device_id: deviceId, home_server: context.server.serverName };
+}
+
+function newUserId(context: ClientContext, body: JsonObject): UserId {
+  const name = body.username ?? randomBytes(8).toString('hex');
+  const userId = typeof name === 'string' && LOCALPART.test(name) ? parseUserId(`@${name}:${context.server.serverName}`) : undefined;
+  if (userId === undefined) {
+    throw new MatrixError(400, 'M_INVALID_USERNAME', 'a user name has the characters a-z 0-9 . _ = - / + only');
+  }
+  return userId;
+}
+
+export function accountEndpoints(context: ClientContext): readonly Endpoint[] {
+  const { store } = context.server;
+  return [
+    ...openEndpoint('POST', '/register', async (request) => {
+      if (!context.registrationEnabled) throw new MatrixError(403, 'M_FORBIDDEN', 'registration is not enabled on this server');
+      const body = bodyObject(request);
+      const auth = isJsonObject(body.auth) ? body.auth : {};
+      if (auth.type !== 'm.login.dummy') {
+        const session = randomBytes(12).toString('base64url');
+        return { status: 401, json: { flows: [{ stages: ['m.login.dummy'] }], params: {}, session } };
+      }
+      const userId = newUserId(context, body);
+      const passwordHash = await hashPassword(passwordOf({ password: randomBytes(18).toString('base64'), ...body }));
+      store.write((writer) => {
+        if (loadUser(writer, userId) !== undefined) throw new MatrixError(400, 'M_USER_IN_USE', `${userId} is taken`);
+        putUser(writer, userId, { passwordHash, createdTs: context.server.clock() });
+      });
+      return ok(body.inhibit_login === true ? { user_id: userId } : openSession(context, userId, body));
+    }),
+    ...openEndpoint('GET', '/login', async () => ok({ flows: [{ type: 'm.login.password' }] })),
+    ...openEndpoint('POST', '/login', async (request) => {
+      const body = bodyObject(request);
+      if (body.type !== 'm.login.password') throw new MatrixError(400, 'M_UNKNOWN', 'the login type is not m.login.password');
+      const named = isJsonObject(body.identifier) ? body.identifier.user : body.user;
+      const name = typeof named === 'string' ? named : '';
+      const userId = parseUserId(name.startsWith('@') ? name : `@${name}:${context.server.serverName}`);
+      const user = userId === undefined ? undefined : loadUser(store, userId);
+      const password = passwordOf(body);
+      if (userId === undefined || user === undefined || !(await passwordMatches(user.passwordHash, password))) {
+        throw new MatrixError(403, 'M_FORBIDDEN', 'user name or password is wrong');
+      }
+      return ok(openSession(context, userId, body));
+    }),
+    ...userEndpoint(context, 'GET', '/account/whoami', async (_request, { userId, deviceId }) =>
+      ok({ user_id: userId, device_id: deviceId, is_guest: false }),
+    ),
+  ];
+}

@@ -1,0 +1,127 @@
+/**
+ * What client endpoints share: their options, who the caller is, and which rooms the caller may see.
+ * Specification v1.19, client-server API, "Client Authentication".
+ */
+
+import type { EventId, RoomId, UserId } from '../../kernel/matrix/ids.js';
+import { parseRoomId } from '../../kernel/matrix/ids.js';
+import type { JsonObject } from '../../kernel/matrix/json.js';
+import { isJsonObject } from '../../kernel/matrix/json.js';
+import { MatrixError } from '../../kernel/matrix/matrix-error.js';
+import type { JoinRequest } from '../../room/join-room.js';
+import type { RoomServer } from '../../room/room-server.js';
+import type { Room } from '../../store/rooms.js';
+import { loadRoom } from '../../store/rooms.js';
+import type { LocalMembership } from '../../store/timeline.js';
+import { localMembership } from '../../store/timeline.js';
+import type { TokenRow } from '../../store/users.js';
+import { loadAccessToken } from '../../store/users.js';
+import type { FullStateWaiters } from '../../sync/full-state-waiters.js';
+import type { SyncNotifier } from '../../sync/sync-notifier.js';
+import type { ApiRequest, ApiResponse, Endpoint, HttpMethod } from '../endpoint.js';
+
+export interface ClientIntent {
+  readonly type: string;
+  readonly stateKey: string | undefined;
+  readonly content: JsonObject;
+}
+
+export interface ClientOptions {
+  readonly registrationEnabled: boolean;
+  readonly partialJoins: boolean;
+  readonly waiters: FullStateWaiters;
+  readonly sync: SyncNotifier;
+  readonly rooms: {
+    join(request: JoinRequest): Promise<void>;
+    send(roomId: RoomId, sender: UserId, intent: ClientIntent): Promise<EventId>;
+    leave(roomId: RoomId, userId: UserId): Promise<EventId>;
+  };
+}
+
+export interface ClientContext extends ClientOptions {
+  readonly server: RoomServer;
+}
+
+/** Largest event a client may send: the content of a 64 KiB event with room for white space. */
+export const EVENT_BODY_BYTES_MAX = 128 * 1024;
+
+/** The prefixes of the client-server API; old clients still use r0. */
+const PREFIXES = ['/_matrix/client/v3', '/_matrix/client/r0'];
+
+type Handle = (request: ApiRequest) => Promise<ApiResponse>;
+
+/** An endpoint under both prefixes that anybody may call. */
+export function openEndpoint(method: HttpMethod, path: string, handle: Handle): readonly Endpoint[] {
+  return PREFIXES.map((prefix) => ({ method, path: prefix + path, bodyBytesMax: EVENT_BODY_BYTES_MAX, handle }));
+}
+
+/** An endpoint under both prefixes for a caller with an access token. */
+export function userEndpoint(
+  context: ClientContext,
+  method: HttpMethod,
+  path: string,
+  handle: (request: ApiRequest, caller: TokenRow) => Promise<ApiResponse>,
+): readonly Endpoint[] {
+  return openEndpoint(method, path, async (request) => handle(request, authenticate(context, request)));
+}
+
+/** Who calls. Throws 401. */
+function authenticate(context: ClientContext, request: ApiRequest): TokenRow {
+  const header = /^Bearer\s+(\S+)$/i.exec(request.header('authorization') ?? '')?.[1];
+  const token = header ?? request.query.get('access_token');
+  if (token === null || token === undefined || token === '') {
+    throw new MatrixError(401, 'M_MISSING_TOKEN', 'an access token is required: send it as Authorization: Bearer');
+  }
+  const row = loadAccessToken(context.server.store, token);
+  if (row === undefined) throw new MatrixError(401, 'M_UNKNOWN_TOKEN', 'the access token is not known', { soft_logout: false });
+  return row;
+}
+
+/** The request's body as an object; empty where there is none. Throws 400. */
+export function bodyObject(request: ApiRequest): JsonObject {
+  if (request.body.length === 0) return {};
+  let value: unknown;
+  try {
+    value = JSON.parse(request.body.toString('utf8'));
+  } catch (error) {
+    throw new MatrixError(400, 'M_NOT_JSON', 'the body is not JSON', {}, { cause: error });
+  }
+  if (!isJsonObject(value)) throw new MatrixError(400, 'M_BAD_JSON', 'the body is not a JSON object');
+  return value;
+}
+
+/** A path's room ID. Throws 400. */
+export function roomIdParam(request: ApiRequest, name = 'roomId'): RoomId {
+  const roomId = parseRoomId(request.params[name]);
+  if (roomId === undefined) throw new MatrixError(400, 'M_INVALID_PARAM', `${request.params[name]} is not a room ID`);
+  return roomId;
+}
+
+/** A room in which the caller is, or was. Throws 403. */
+export function roomOfCaller(
+  context: ClientContext,
+  caller: TokenRow,
+  roomId: RoomId,
+): { readonly room: Room; readonly membership: LocalMembership } {
+  const room = loadRoom(context.server.store, roomId);
+  const membership = room === undefined ? undefined : localMembership(context.server.store, caller.userId, room.nid);
+  if (room === undefined || membership === undefined) {
+    throw new MatrixError(403, 'M_FORBIDDEN', `you are not in the room ${roomId}`);
+  }
+  return { room, membership };
+}
+
+/** Waits until a room has full state; the room as it is then. Throws 503 when that takes too long. */
+export async function withFullState(context: ClientContext, room: Room, request: ApiRequest): Promise<Room> {
+  const outcome = await context.waiters.wait(room.nid, request.signal);
+  if (outcome !== 'full') {
+    throw new MatrixError(503, 'M_UNKNOWN', `the state of ${room.roomId} is not complete yet: ask again later`, {
+      retry_after_ms: RETRY_AFTER_MS,
+    });
+  }
+  return loadRoom(context.server.store, room.roomId) ?? room;
+}
+
+/** When a client that waited in vain should ask again. */
+const RETRY_AFTER_MS = 30_000;
+

@@ -1,0 +1,74 @@
+/** `/sync`: answers at once when there is news, else waits for it. Specification v1.19, client-server API, "Syncing". */
+
+import type { JsonObject } from '../../kernel/matrix/json.js';
+import { isJsonObject } from '../../kernel/matrix/json.js';
+import { MatrixError } from '../../kernel/matrix/matrix-error.js';
+import { localMembership } from '../../store/timeline.js';
+import type { TokenRow } from '../../store/users.js';
+import { loadFilter } from '../../store/users.js';
+import type { SyncRequest } from '../../sync/build-sync.js';
+import { buildSync, parseSyncToken } from '../../sync/build-sync.js';
+import type { ApiRequest, Endpoint } from '../endpoint.js';
+import { ok } from '../endpoint.js';
+import type { ClientContext } from './client-context.js';
+import { userEndpoint } from './client-context.js';
+
+/** Longest wait of a long poll, whatever the client asks for. */
+const TIMEOUT_MS_MAX = 60_000;
+const TIMELINE_LIMIT_DEFAULT = 20;
+const TIMELINE_LIMIT_MAX = 100;
+
+function filterOf(context: ClientContext, request: ApiRequest, caller: TokenRow): JsonObject {
+  const given = request.query.get('filter');
+  if (given === null) return {};
+  if (!given.startsWith('{')) {
+    const stored = loadFilter(context.server.store, caller.userId, given);
+    if (stored === undefined) throw new MatrixError(400, 'M_INVALID_PARAM', `no filter ${given}`);
+    return stored;
+  }
+  try {
+    const inline = JSON.parse(given) as unknown;
+    return isJsonObject(inline) ? inline : {};
+  } catch (error) {
+    throw new MatrixError(400, 'M_NOT_JSON', 'filter is not JSON', {}, { cause: error });
+  }
+}
+
+function syncRequest(context: ClientContext, request: ApiRequest, caller: TokenRow): SyncRequest {
+  const filter = filterOf(context, request, caller);
+  const room = isJsonObject(filter.room) ? filter.room : {};
+  const state = isJsonObject(room.state) ? room.state : {};
+  const timeline = isJsonObject(room.timeline) ? room.timeline : {};
+  const token = request.query.get('since');
+  const since = token === null ? undefined : parseSyncToken(token);
+  if (token !== null && since === undefined) throw new MatrixError(400, 'M_INVALID_PARAM', `since: ${token} is not a token of ours`);
+  const limit = typeof timeline.limit === 'number' && timeline.limit >= 1 ? Math.floor(timeline.limit) : TIMELINE_LIMIT_DEFAULT;
+  return {
+    userId: caller.userId,
+    since,
+    lazyLoadMembers: state.lazy_load_members === true,
+    timelineLimit: Math.min(limit, TIMELINE_LIMIT_MAX),
+  };
+}
+
+export function syncEndpoints(context: ClientContext): readonly Endpoint[] {
+  const { store } = context.server;
+  return userEndpoint(context, 'GET', '/sync', async (request, caller) => {
+    const wanted = syncRequest(context, request, caller);
+    const timeoutMs = Math.min(Number(request.query.get('timeout') ?? 0) || 0, TIMEOUT_MS_MAX);
+    const deadline = context.server.clock() + timeoutMs;
+    for (;;) {
+      // Before looking: what happens while we look must wake us.
+      const left = deadline - context.server.clock();
+      const stopped = new AbortController();
+      const signal = AbortSignal.any([request.signal, stopped.signal]);
+      const news = context.sync.wait((room) => localMembership(store, caller.userId, room) !== undefined, signal, left);
+      const answer = buildSync(store, wanted);
+      if (!answer.isEmpty || wanted.since === undefined || left <= 0 || request.signal.aborted) {
+        stopped.abort();
+        return ok(answer.body);
+      }
+      await news;
+    }
+  });
+}

@@ -1,0 +1,37 @@
+/** Wakes long polls when a room that they watch has something new. Nothing is carried: who wakes reads the store again. */
+
+import type { RoomNid } from '../store/nids.js';
+
+/** Long polls at once; one more is answered at once, empty. */
+export const LONG_POLLS_MAX = 10_000;
+
+interface Poll {
+  readonly rooms: (room: RoomNid) => boolean;
+  readonly wake: () => void;
+}
+
+export class SyncNotifier {
+  readonly #polls = new Set<Poll>();
+
+  /** Something happened in a room. */
+  notify(room: RoomNid): void {
+    for (const poll of [...this.#polls]) if (poll.rooms(room)) poll.wake();
+  }
+
+  /** Waits for news of one of the rooms, a time-out, or the caller's hanging up. */
+  wait(rooms: (room: RoomNid) => boolean, signal: AbortSignal, timeoutMs: number): Promise<void> {
+    if (this.#polls.size >= LONG_POLLS_MAX || signal.aborted || timeoutMs <= 0) return Promise.resolve();
+    return new Promise((resolve) => {
+      const end = () => {
+        clearTimeout(timer);
+        signal.removeEventListener('abort', end);
+        this.#polls.delete(poll);
+        resolve();
+      };
+      const poll: Poll = { rooms, wake: end };
+      const timer = setTimeout(end, timeoutMs);
+      signal.addEventListener('abort', end, { once: true });
+      this.#polls.add(poll);
+    });
+  }
+}

@@ -1,0 +1,116 @@
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { EventId } from '../../../src/kernel/matrix/ids.js';
+import type { JsonObject } from '../../../src/kernel/matrix/json.js';
+import { MatrixError } from '../../../src/kernel/matrix/matrix-error.js';
+import { xMatrixHeader } from '../../../src/kernel/signatures/x-matrix.js';
+import { HS2_KEY, HS3_KEY, OWN_KEY, ServedRoom } from './served-room.js';
+
+let served: ServedRoom;
+beforeEach(() => {
+  served = new ServedRoom();
+});
+afterEach(() => served.close());
+
+const SEND = '/_matrix/federation/v1/send/1?a=%20b';
+const pduOf = (room: string, n: number): JsonObject => ({ room_id: room, n });
+
+describe('send', () => {
+  it('hands on the PDUs of each room in order and answers for each', async () => {
+    const received: [string, string, number[]][] = [];
+    served.receivePdus = async (origin, roomId, pdus) => {
+      received.push([origin, roomId, pdus.map(({ n }) => n as number)]);
+      return new Map(pdus.map(({ n }) => [`$${n}` as EventId, n === 2 ? { error: 'refused' } : {}]));
+    };
+    const content = {
+      pdus: [pduOf('!a:hs2', 1), pduOf('!b:hs2', 2), pduOf('!a:hs2', 3), { n: 4 }],
+      edus: [{ edu_type: 'x' }],
+    };
+    const { status, body } = await served.call('PUT', SEND, { as: HS2_KEY, content });
+    expect(status).toBe(200);
+    expect(body).toEqual({ pdus: { $1: {}, $3: {}, $2: { error: 'refused' } } });
+    expect(received).toEqual([
+      ['hs2', '!a:hs2', [1, 3]],
+      ['hs2', '!b:hs2', [2]],
+    ]);
+  });
+
+  it('takes a transaction of one origin in once, also when it comes twice at a time', async () => {
+    let calls = 0;
+    served.receivePdus = async () => {
+      calls += 1;
+      return new Map([['$1' as EventId, {}]]);
+    };
+    const call = { as: HS2_KEY, content: { pdus: [pduOf('!a:hs2', 1)] } };
+    const answers = await Promise.all([served.call('PUT', SEND, call), served.call('PUT', SEND, call)]);
+    answers.push(await served.call('PUT', SEND, call));
+    for (const { body } of answers) expect(body).toEqual({ pdus: { $1: {} } });
+    expect(calls).toBe(1);
+    await served.call('PUT', SEND, { ...call, as: HS3_KEY });
+    expect(calls).toBe(2);
+  });
+
+  it('takes a transaction again that failed', async () => {
+    served.receivePdus = () => Promise.reject(new MatrixError(429, 'M_LIMIT_EXCEEDED', 'later'));
+    const call = { as: HS2_KEY, content: { pdus: [pduOf('!a:hs2', 1)] } };
+    expect(await served.call('PUT', SEND, call)).toMatchObject({ status: 429 });
+    served.receivePdus = async () => new Map([['$1' as EventId, {}]]);
+    expect(await served.call('PUT', SEND, call)).toMatchObject({ status: 200, body: { pdus: { $1: {} } } });
+  });
+
+  it('has at most 50 PDUs and 100 EDUs', async () => {
+    for (const [pdus, edus, status] of [
+      [50, 100, 200],
+      [51, 0, 400],
+      [0, 101, 400],
+    ] as const) {
+      const uri = `/_matrix/federation/v1/send/limit-${pdus}-${edus}`;
+      const content = {
+        pdus: new Array<JsonObject>(pdus).fill(pduOf('!a:hs2', 1)),
+        edus: new Array<JsonObject>(edus).fill({}),
+      };
+      expect((await served.call('PUT', uri, { as: HS2_KEY, content })).status).toBe(status);
+    }
+  });
+});
+
+describe('request authentication', () => {
+  it.each([
+    ['no header', undefined],
+    ['another scheme', 'Bearer abc'],
+    ['a key that belongs to another', header({ origin: HS3_KEY.serverName })],
+    ['another destination', header({ destination: HS3_KEY.serverName })],
+    ['another URI', header({ uri: '/_matrix/federation/v1/send/2' })],
+    ['another body', header({ content: { pdus: [], edus: [] } })],
+  ])('answers 401 M_UNAUTHORIZED to %s', async (_name, authorization) => {
+    const options = { content: { pdus: [] }, ...(authorization === undefined ? {} : { authorization }) };
+    const { status, body } = await served.call('PUT', SEND, options);
+    expect([status, body.errcode]).toEqual([401, 'M_UNAUTHORIZED']);
+    expect(served.callers).toEqual([]);
+  });
+
+  it('takes headers without destination and in other spellings', async () => {
+    const authorization = header({})
+      .replace(/destination="[^"]*",/, '')
+      .replace('X-Matrix origin=', 'x-matrix Origin=');
+    expect(await served.call('PUT', SEND, { authorization, content: { pdus: [] } })).toMatchObject({ status: 200 });
+    expect(served.callers).toEqual(['hs2']);
+  });
+
+  it('answers 400 M_BAD_JSON to a signed body that is no object', async () => {
+    expect(await served.call('PUT', SEND, { as: HS2_KEY, content: [] })).toMatchObject({
+      status: 400,
+      body: { errcode: 'M_BAD_JSON' },
+    });
+  });
+});
+
+function header(changes: Partial<Parameters<typeof xMatrixHeader>[0]>): string {
+  const request = {
+    method: 'PUT',
+    uri: SEND,
+    origin: HS2_KEY.serverName,
+    destination: OWN_KEY.serverName,
+    content: { pdus: [] },
+  };
+  return xMatrixHeader({ ...request, ...changes }, HS2_KEY);
+}

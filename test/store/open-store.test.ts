@@ -1,0 +1,93 @@
+/** The environment: durable, atomic, and of one server and one format only. */
+
+import { describe, expect, it } from 'vitest';
+import {
+  openStore,
+  openStoreReader,
+  STORE_FORMAT,
+  STORE_OPTIONS,
+  StoreError,
+  takeNumbers,
+} from '../../src/store/open-store.js';
+import { temporaryFolder, temporaryStore } from './temporary-store.js';
+
+describe('the store', () => {
+  it('has no option that would break "answered means fsynced"', () => {
+    for (const option of ['noSync', 'noMetaSync', 'useWritemap', 'mapAsync', 'overlappingSync', 'eventTurnBatching']) {
+      expect(STORE_OPTIONS).not.toHaveProperty(option);
+    }
+  });
+
+  it('undoes a write whole when its function throws, counters and appended rows too', () => {
+    const store = temporaryStore();
+    store.write((writer) => writer.tables.event_body_by_nid.put(1, Buffer.from('one')));
+    expect(() =>
+      store.write((writer) => {
+        takeNumbers(writer, 'counter', 5);
+        writer.tables.event_body_by_nid.put(1, Buffer.from('changed'));
+        writer.tables.event_body_by_nid.put(2, Buffer.from('two'));
+        writer.tables.event_body_by_nid.put(9, Buffer.from('nine'));
+        writer.tables.filters.put(['@a:a.test', '1'], { room: {} });
+        throw new RangeError('stop');
+      }),
+    ).toThrow(RangeError);
+    store.refresh();
+    expect([1, 2, 9].map((nid) => store.tables.event_body_by_nid.get(nid)?.toString())).toEqual([
+      'one',
+      undefined,
+      undefined,
+    ]);
+    expect(store.tables.filters.get(['@a:a.test', '1'])).toBeUndefined();
+    store.write((writer) => {
+      expect(takeNumbers(writer, 'counter', 1)).toBe(1);
+      for (const nid of [2, 3, 12, 5]) writer.tables.event_body_by_nid.put(nid, Buffer.from(`n${nid}`));
+    });
+    expect([...store.tables.event_body_by_nid.getKeys({})]).toEqual([1, 2, 3, 5, 12]);
+  });
+
+  it('refuses a write whose function is asynchronous, and keeps nothing of it', () => {
+    const store = temporaryStore();
+    const write = () =>
+      store.write(async (writer) => {
+        writer.tables.meta.put('asynchronous', 1);
+      });
+    expect(write).toThrow(StoreError);
+    store.refresh();
+    expect(store.tables.meta.get('asynchronous')).toBeUndefined();
+  });
+
+  it('sees its own writes inside a write', () => {
+    const store = temporaryStore();
+    store.write((writer) => {
+      expect(takeNumbers(writer, 'x', 2)).toBe(1);
+      expect(takeNumbers(writer, 'x', 1)).toBe(3);
+      writer.tables.event_body_by_nid.put(1, Buffer.from('x'));
+      expect(writer.tables.event_body_by_nid.getBinaryFast(1)?.toString()).toBe('x');
+    });
+  });
+
+  it('refuses the folder of another server', async () => {
+    const folder = temporaryFolder();
+    await openStore(folder, 'a.test').close();
+    expect(() => openStore(folder, 'b.test')).toThrow(/belongs to a\.test, not to b\.test/);
+    await openStore(folder, 'a.test').close();
+  });
+
+  it('refuses a folder that another format wrote', async () => {
+    const folder = temporaryFolder();
+    const store = openStore(folder, 'a.test');
+    store.write((writer) => writer.tables.meta.put('format', STORE_FORMAT + 1));
+    await store.close();
+    expect(() => openStore(folder, 'a.test')).toThrow(StoreError);
+  });
+
+  it('is read where it exists only, and a reader sees the last commit after it refreshed', async () => {
+    expect(() => openStoreReader('/nowhere/at/all')).toThrow(StoreError);
+    const store = temporaryStore();
+    const reader = openStoreReader(store.path);
+    expect(reader.tables.meta.get('seen')).toBeUndefined();
+    store.write((writer) => writer.tables.meta.put('seen', 1));
+    reader.refresh();
+    expect(reader.tables.meta.get('seen')).toBe(1);
+  });
+});
