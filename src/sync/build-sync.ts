@@ -1,140 +1,162 @@
 /**
- * A `/sync` answer: which of the user's rooms are in it, as joined or left, and as new or known to the client.
- *
- * A room with partial state is there for lazy-loading clients only. For the others it begins when its state is full, also
- * where their token is from before. Specification v1.19, client-server API, "Syncing"; MSC3902, "/sync".
+ * One answer of `/sync`: what happened in a user's rooms since a position of the stream. With lazy loading a room with
+ * partial state is there at once; without, it is absent until its state is full and then arrives as newly joined.
+ * MSC3902; specification v1.19, client-server API, "Syncing" and "Lazy-loading room members".
  */
 
 import type { UserId } from '../kernel/matrix/ids.js';
-import type { JsonObject, JsonValue } from '../kernel/matrix/json.js';
-import { loadRecord } from '../store/events.js';
-import type { RoomNid, StateGroupNid } from '../store/nids.js';
+import type { JsonObject } from '../kernel/matrix/json.js';
+import { eventStatus } from '../store/event-status.js';
+import { isAccepted, loadEvent, loadRecord } from '../store/events.js';
+import type { EventNid, StateGroupNid } from '../store/nids.js';
 import { NO_EVENT } from '../store/nids.js';
 import type { StoreReader } from '../store/open-store.js';
 import type { Room } from '../store/rooms.js';
 import { loadRoomByNid } from '../store/rooms.js';
-import { EMPTY_STATE_GROUP, stateEvent } from '../store/state-groups.js';
-import type { LocalMembership } from '../store/timeline.js';
-import { eventContext, localMemberships, roomsInStream, streamPosition } from '../store/timeline.js';
-import { buildRoom } from './build-room.js';
-import { defaultPushRules } from './default-push-rules.js';
-import type { RoomSummaries } from './room-summary.js';
-import { completedPosition, stateGroupAt } from './state-at.js';
-import type { SyncFilter } from './sync-filter.js';
-import { syncToken } from './sync-token.js';
+import { differingEntries, stateEntries, stateEvent } from '../store/state-groups.js';
+import type { LocalMembership, TimelineEntry } from '../store/timeline.js';
+import { eventContext, localMemberships, roomTimeline, streamPosition } from '../store/timeline.js';
+import { clientEventOf } from '../workers/client-events.js';
 
 export interface SyncRequest {
-  readonly user: UserId;
-  /** Undefined: an initial sync. */
+  readonly userId: UserId;
+  /** Position of the `since` token; undefined for the first sync. */
   readonly since: number | undefined;
-  readonly filter: SyncFilter;
-  /** Every joined room with all of its state, as if it were new. */
-  readonly fullState: boolean;
+  readonly lazyLoadMembers: boolean;
+  readonly timelineLimit: number;
 }
 
-export interface BuiltSync {
-  readonly json: JsonObject;
-  /** Nothing happened since. */
-  readonly empty: boolean;
+export interface SyncAnswer {
+  readonly body: JsonObject;
+  /** Whether there is anything to tell. */
+  readonly isEmpty: boolean;
 }
 
-/** The answer as of now. */
-export async function buildSync(reader: StoreReader, summaries: RoomSummaries, request: SyncRequest): Promise<BuiltSync> {
+/** Token of a position. */
+export function syncToken(position: number): string {
+  return `s${position}`;
+}
+
+/** Position of a token, or undefined when it is not one of ours. */
+export function parseSyncToken(token: string): number | undefined {
+  const match = /^s(\d{1,15})$/.exec(token);
+  return match === null ? undefined : Number(match[1]);
+}
+
+/** The position of the stream at which a room's state became full; 0 where it always was. */
+function completedPosition(reader: StoreReader, room: Room): number {
+  return (reader.tables.meta.get(`completed_position:${room.nid}`) as number | undefined) ?? 0;
+}
+
+export function buildSync(reader: StoreReader, request: SyncRequest): SyncAnswer {
   const upTo = streamPosition(reader);
-  const since = request.since === undefined ? undefined : Math.min(request.since, upTo);
-  const active = since === undefined ? undefined : roomsInStream(reader, since, upTo);
-  const join: Record<string, JsonValue> = {};
-  const leave: Record<string, JsonValue> = {};
-  for (const [nid, membership] of [...localMemberships(reader, request.user)]) {
+  const join: Record<string, JsonObject> = {};
+  const leave: Record<string, JsonObject> = {};
+  for (const [nid, membership] of localMemberships(reader, request.userId)) {
     const room = loadRoomByNid(reader, nid);
-    if (room === undefined || membership.position > upTo || !isWanted(request.filter, room.roomId)) continue;
-    const place = { reader, room, membership, since, upTo, request };
+    if (room === undefined) continue;
     if (membership.membership === 'join') {
-      const quiet = active !== undefined && !active.has(nid) && completedPosition(reader, nid) <= (since ?? 0);
-      const json = quiet && !request.fullState ? undefined : await joinedRoom(place, summaries);
-      if (json !== undefined) join[room.roomId] = json;
-    } else if (membership.membership === 'leave' || membership.membership === 'ban') {
-      const json = await leftRoom(place);
-      if (json !== undefined) leave[room.roomId] = json;
+      const section = joinedSection(reader, request, room, membership, upTo);
+      if (section !== undefined) join[room.roomId] = section;
+    } else if (request.since !== undefined && membership.position > request.since) {
+      leave[room.roomId] = roomSection(reader, request, room, request.since, membership.position);
     }
   }
-  const rules = { type: 'm.push_rules', content: { global: defaultPushRules(request.user) } };
+  const isEmpty = Object.keys(join).length === 0 && Object.keys(leave).length === 0;
+  return { body: { next_batch: syncToken(upTo), rooms: { join, leave, invite: {}, knock: {} } }, isEmpty };
+}
+
+function joinedSection(
+  reader: StoreReader,
+  request: SyncRequest,
+  room: Room,
+  membership: LocalMembership,
+  upTo: number,
+): JsonObject | undefined {
+  const since = request.since;
+  if (room.residency !== 'full-state' && !request.lazyLoadMembers) return undefined;
+  const completed = completedPosition(reader, room);
+  const firstSeen = request.lazyLoadMembers ? membership.position : Math.max(membership.position, completed);
+  if (since === undefined || firstSeen > since) return roomSection(reader, request, room, undefined, upTo);
+  const news = roomTimeline(reader, room.nid, { after: since, upTo, limit: 1 });
+  if (news.length === 0 && completed <= since) return undefined;
+  return roomSection(reader, request, room, since, upTo);
+}
+
+/** Timeline and state of one room. `since` undefined: the room is new to the client. */
+function roomSection(reader: StoreReader, request: SyncRequest, room: Room, since: number | undefined, upTo: number): JsonObject {
+  const limit = request.timelineLimit;
+  const found = roomTimeline(reader, room.nid, { after: since ?? 0, upTo, limit: limit + 1 });
+  const limited = found.length > limit;
+  const entries = limited ? found.slice(-limit) : found;
+  const events = entries.map(({ event }) => clientForm(reader, room, event)).filter((event) => event !== undefined);
+  const state = stateBefore(reader, request, room, since, entries, limited);
   return {
-    json: {
-      next_batch: syncToken(upTo),
-      rooms: { join, invite: {}, knock: {}, leave },
-      account_data: { events: since === undefined ? [rules] : [] },
-      presence: { events: [] },
-      to_device: { events: [] },
-      device_lists: { changed: [], left: [] },
-      device_one_time_keys_count: {},
-    },
-    empty: Object.keys(join).length === 0 && Object.keys(leave).length === 0,
+    timeline: { events, limited, prev_batch: syncToken((entries[0]?.position ?? upTo + 1) - 1) },
+    state: { events: [...state].map((nid) => clientForm(reader, room, nid)).filter((event) => event !== undefined) },
+    ephemeral: { events: [] },
+    account_data: { events: [] },
+    summary: {},
+    unread_notifications: { highlight_count: 0, notification_count: 0 },
   };
 }
 
-/** Whether something in this room can change a user's `/sync`. */
-export function concernsUser(reader: StoreReader, user: UserId): (room: RoomNid) => boolean {
-  return (room) => reader.tables.local_memberships.has([user, room]);
+function clientForm(reader: StoreReader, room: Room, nid: EventNid): JsonObject | undefined {
+  if (!isAccepted(eventStatus(reader, nid))) return undefined;
+  const event = loadEvent(reader, room.rules, nid);
+  return event === undefined ? undefined : clientEventOf(event, room.roomId);
 }
 
-interface Place {
-  readonly reader: StoreReader;
-  readonly room: Room;
-  readonly membership: LocalMembership;
-  readonly since: number | undefined;
-  readonly upTo: number;
-  readonly request: SyncRequest;
+/** State events that the client needs before the timeline's first event. */
+function stateBefore(
+  reader: StoreReader,
+  request: SyncRequest,
+  room: Room,
+  since: number | undefined,
+  entries: readonly TimelineEntry[],
+  limited: boolean,
+): Set<EventNid> {
+  const first = entries[0];
+  const at = (first === undefined ? undefined : eventContext(reader, first.event)?.before) ?? room.currentGroup;
+  const nids = new Set<EventNid>();
+  if (since === undefined) {
+    for (const [, nid] of stateEntries(reader, at)) if (wanted(reader, request, nid)) nids.add(nid);
+  } else if (limited) {
+    const [last] = roomTimeline(reader, room.nid, { after: 0, upTo: since, limit: 1 });
+    const seen = (last === undefined ? undefined : eventContext(reader, last.event)?.after) ?? (0 as StateGroupNid);
+    for (const [, [, now]] of differingEntries(reader, [seen, at])) {
+      if (now !== undefined && now !== NO_EVENT && wanted(reader, request, now)) nids.add(now);
+    }
+  }
+  if (request.lazyLoadMembers) addSenders(reader, room, at, entries, nids);
+  for (const { event } of entries) nids.delete(event);
+  return nids;
 }
 
-async function joinedRoom(place: Place, summaries: RoomSummaries): Promise<JsonObject | undefined> {
-  const { reader, room, since, upTo, request } = place;
-  const { user, filter } = request;
-  const full = room.residency === 'full-state';
-  if (!full && !filter.lazyLoadMembers) return undefined;
-  const completed = since !== undefined && completedPosition(reader, room.nid) > since;
-  const isNew =
-    since === undefined || request.fullState || (completed && !filter.lazyLoadMembers) || !wasJoinedAt(reader, room, user, since);
-  const built = await buildRoom(reader, room, {
-    user,
-    since: isNew ? undefined : since,
-    upTo,
-    endGroup: room.currentGroup,
-    timelineLimit: filter.timelineLimit,
-    lazy: filter.lazyLoadMembers,
-    completed,
-  });
-  if (built.empty && !isNew && !completed) return undefined;
-  // Counts are left out until they are right.
-  if (!full || !(isNew || completed || built.membersChanged)) return built.json;
-  return { ...built.json, summary: await summaries.summaryOf(room, user) };
+/** Whether a state event is sent as such: with lazy loading, other users' memberships are not. */
+function wanted(reader: StoreReader, request: SyncRequest, nid: EventNid): boolean {
+  if (!request.lazyLoadMembers) return true;
+  const record = loadRecord(reader, nid);
+  return record?.type !== 'm.room.member' || record.stateKey === request.userId;
 }
 
-async function leftRoom(place: Place): Promise<JsonObject | undefined> {
-  const { reader, room, membership, since, request } = place;
-  if (since === undefined || membership.position <= since) return undefined;
-  const after = eventContext(reader, membership.event)?.after;
-  if (after === undefined) return undefined;
-  const known = wasJoinedAt(reader, room, request.user, since);
-  const { json } = await buildRoom(reader, room, {
-    user: request.user,
-    since: known ? since : undefined,
-    upTo: membership.position,
-    endGroup: after,
-    timelineLimit: request.filter.timelineLimit,
-    lazy: request.filter.lazyLoadMembers || room.residency !== 'full-state',
-    completed: false,
-  });
-  return json;
-}
-
-function isWanted(filter: SyncFilter, roomId: string): boolean {
-  return (filter.rooms?.has(roomId) ?? true) && !filter.notRooms.has(roomId);
-}
-
-/** Whether the user was joined in the state the client has of the room. */
-function wasJoinedAt(reader: StoreReader, room: Room, user: UserId, since: number): boolean {
-  const group: StateGroupNid = stateGroupAt(reader, room.nid, since);
-  const nid = group === EMPTY_STATE_GROUP ? NO_EVENT : stateEvent(reader, room.nid, group, 'm.room.member', user);
-  return nid !== NO_EVENT && loadRecord(reader, nid)?.membership === 'join';
+/** The memberships of the timeline's senders; those that the partial state lacks stand among their events' auth events. */
+function addSenders(
+  reader: StoreReader,
+  room: Room,
+  group: StateGroupNid,
+  entries: readonly TimelineEntry[],
+  nids: Set<EventNid>,
+): void {
+  for (const { event } of entries) {
+    const record = loadRecord(reader, event);
+    if (record === undefined) continue;
+    const known = stateEvent(reader, room.nid, group, 'm.room.member', record.sender);
+    const claimed = record.authNids.find((nid) => {
+      const auth = loadRecord(reader, nid);
+      return auth?.type === 'm.room.member' && auth.stateKey === record.sender;
+    });
+    const nid = known === NO_EVENT ? claimed : known;
+    if (nid !== undefined) nids.add(nid);
+  }
 }
