@@ -65,7 +65,8 @@ describe('the tree', () => {
     const folders = new Map<string, number>();
     for (const { path } of sources) folders.set(dirname(path), (folders.get(dirname(path)) ?? 0) + 1);
     const crowded = [...folders].filter(([folder, count]) => {
-      const most = relative(src, folder).startsWith('api/') || folder === join(src, 'room') ? ENDPOINT_FILES_MAX : FILES_MAX;
+      const most =
+        relative(src, folder).startsWith('api/') || folder === join(src, 'room') ? ENDPOINT_FILES_MAX : FILES_MAX;
       return count > most;
     });
     expect({ long: long.map((path) => relative(root, path)), crowded }).toEqual({ long: [], crowded: [] });
@@ -81,14 +82,18 @@ describe('the tree', () => {
   });
 
   it('has nothing called utils and no barrels', () => {
-    const wrong = all.map((path) => relative(root, path)).filter((name) => /utils?[./]|helpers?[./]|\/index\.ts$/.test(name));
+    const wrong = all
+      .map((path) => relative(root, path))
+      .filter((name) => /utils?[./]|helpers?[./]|\/index\.ts$/.test(name));
     expect(wrong).toEqual([]);
   });
 
   it('compares room versions only in their table', () => {
     const wrong = sources
       .filter(({ name }) => name !== 'src/kernel/matrix/room-versions.ts')
-      .filter(({ text }) => /\bversion\w*\s*(===|!==|>=|<=|>|<)\s*['"]?\d/i.test(text.replace(/^\s*(\*|\/\/).*$/gm, '')))
+      .filter(({ text }) =>
+        /\bversion\w*\s*(===|!==|>=|<=|>|<)\s*['"]?\d/i.test(text.replace(/^\s*(\*|\/\/).*$/gm, '')),
+      )
       .map(({ name }) => name);
     expect(wrong).toEqual([]);
   });

@@ -53,7 +53,12 @@ export async function buildFullState(
     await nextTurn();
   }
   if (!acceptedCreate) throw new RemoteError('malformed', via, 'state_ids: the create event is not in the state');
-  return store.write((writer) => putStateGroup(writer, Uint32Array.from(places, (nid) => nid ?? 0)));
+  return store.write((writer) =>
+    putStateGroup(
+      writer,
+      Uint32Array.from(places, (nid) => nid ?? 0),
+    ),
+  );
 }
 
 async function judgeListed(server: RoomServer, room: Room, listed: ListedState): Promise<void> {

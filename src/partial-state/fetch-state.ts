@@ -3,8 +3,8 @@
  * more is missing, else event by event; what is stored already is neither verified nor written again.
  */
 
-import type { EventId, ServerName } from '../kernel/matrix/ids.js';
 import { eventIdOfHash } from '../kernel/matrix/event-key.js';
+import type { EventId, ServerName } from '../kernel/matrix/ids.js';
 import { RemoteError } from '../remote/remote-error.js';
 import { requestEvent, requestState } from '../remote/state-requests.js';
 import { putIngestRefusals } from '../room/apply-judgements.js';
@@ -101,4 +101,3 @@ async function fetchEvents(
   });
   await Promise.all(lanes);
 }
-

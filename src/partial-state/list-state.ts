@@ -11,11 +11,11 @@ import { parseEventId } from '../kernel/matrix/ids.js';
 import { RemoteError } from '../remote/remote-error.js';
 import { ResponseSplitter } from '../remote/split-response.js';
 import { requestStateIds } from '../remote/state-requests.js';
+import type { RoomServer } from '../room/room-server.js';
 import { eventStatuses, VERDICT_BITS } from '../store/event-status.js';
 import { claimEventKey } from '../store/events.js';
 import type { EventNid } from '../store/nids.js';
 import { takeNumbers } from '../store/open-store.js';
-import type { RoomServer } from '../room/room-server.js';
 import type { SharedEventIndex } from '../workers/event-index.js';
 import { EventIndexBuilder } from '../workers/event-index.js';
 

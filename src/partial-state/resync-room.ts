@@ -10,8 +10,8 @@
 import type { EventId, ServerName } from '../kernel/matrix/ids.js';
 import { RemoteError } from '../remote/remote-error.js';
 import { requestEvent } from '../remote/state-requests.js';
-import { applyJudgements } from '../room/apply-judgements.js';
 import { checkAgainst } from '../room/accept-event.js';
+import { applyJudgements } from '../room/apply-judgements.js';
 import { EventIngest } from '../room/ingest-events.js';
 import { judgeEvents } from '../room/judge-events.js';
 import type { RoomServer } from '../room/room-server.js';
@@ -32,8 +32,12 @@ export async function resyncRoom(server: RoomServer, room: Room, via: ServerName
   const join = row === undefined ? undefined : loadEvent(server.store, room.rules, row.joinNid);
   if (join === undefined) throw new Error(`room ${room.roomId} has partial state but no join event`);
   server.progressOf(room.roomId).server = via;
+  // Keys come beside the list of events, so that verification does not wait for them one by one.
+  const keys = server.keys.prefetch(row?.servers ?? [], signal);
+  keys.catch(() => undefined);
   const groups: StateGroupNid[] = [];
-  for (const prev of referencedIds(join.json.prev_events)) groups.push(await stateAfterPrev(server, room, via, prev, signal));
+  for (const prev of referencedIds(join.json.prev_events))
+    groups.push(await stateAfterPrev(server, room, via, prev, keys, signal));
   const beforeJoin = await resolveStoredStates(server, room, groups, 'bulk');
   signal.throwIfAborted();
   await unPartialState(server, room.roomId, beforeJoin);
@@ -45,10 +49,12 @@ async function stateAfterPrev(
   room: Room,
   via: ServerName,
   prev: EventId,
+  keys: Promise<void>,
   signal: AbortSignal,
 ): Promise<StateGroupNid> {
   const listed = await listState(server, via, room.roomId, prev, signal);
   server.progressOf(room.roomId).resyncBytes += listed.bytes;
+  await keys;
   await fetchState(server, via, room, prev, listed, signal);
   const before = await buildFullState(server, via, room, listed);
   return withPrevOnTop(server, room, via, prev, before, signal);
@@ -78,7 +84,11 @@ async function withPrevOnTop(
   const nid = nidsByField.get('prev')?.[0];
   const event = nid === undefined ? undefined : loadEvent(server.store, room.rules, nid);
   if (nid === undefined || event === undefined || event.eventId !== prev) {
-    throw new RemoteError('malformed', via, `event: ${prev} is not to be had: ${dropped[0]?.reason ?? 'another event came'}`);
+    throw new RemoteError(
+      'malformed',
+      via,
+      `event: ${prev} is not to be had: ${dropped[0]?.reason ?? 'another event came'}`,
+    );
   }
   const nids = Uint32Array.of(nid);
   const judgements = await judgeEvents(server, room, nids, 'bulk');
@@ -86,7 +96,9 @@ async function withPrevOnTop(
   if (judgements.verdicts[0] !== 'accepted' || event.record.stateKey === undefined) return before;
   if (checkAgainst(room, event, storedState(server.store, room, before), 'rejected') !== undefined) return before;
   const { type, stateKey } = event.record;
-  return server.store.write((writer) => changeStateGroup(writer, before, [[internStateKey(writer, room.nid, type, stateKey), nid]]));
+  return server.store.write((writer) =>
+    changeStateGroup(writer, before, [[internStateKey(writer, room.nid, type, stateKey), nid]]),
+  );
 }
 
 /** The room as it stands, while it still has partial state. */

@@ -89,7 +89,6 @@ export class Resyncs {
     const row = loadPartialState(this.#server.store, room.nid);
     if (row === undefined) return;
     const others = row.servers.filter((name) => name !== row.joinedVia && name !== this.#server.serverName);
-    await this.#server.keys.prefetch(row.servers, this.#abort.signal);
     const failures: string[] = [];
     for (const via of [row.joinedVia, ...others].slice(0, SERVERS_A_ROUND_MAX)) {
       if (await this.#through(room, via, failures)) {
@@ -123,7 +122,9 @@ export class Resyncs {
     if (row === undefined) return;
     const attempts = row.attempts + 1;
     const next = nextTryTs(RESYNC_BACK_OFF, attempts, clock(), random());
-    store.write((writer) => putPartialState(writer, room.nid, { ...row, attempts, nextTryTs: next, lastFailure: reason }));
+    store.write((writer) =>
+      putPartialState(writer, room.nid, { ...row, attempts, nextTryTs: next, lastFailure: reason }),
+    );
     this.#startAt(room.roomId, next);
   }
 }

@@ -87,7 +87,11 @@ async function recheckEvent(server: RoomServer, room: Room, nid: EventNid, befor
       removeRefusal(writer, room.nid, event.eventId);
       const position = appendToStream(writer, room.nid, nid);
       const { type, stateKey, membership } = event.record;
-      if (type === 'm.room.member' && stateKey !== undefined && serverNameOf(stateKey as UserId) === server.serverName) {
+      if (
+        type === 'm.room.member' &&
+        stateKey !== undefined &&
+        serverNameOf(stateKey as UserId) === server.serverName
+      ) {
         putLocalMembership(writer, stateKey as UserId, room.nid, { membership, event: nid, position });
       }
     }

@@ -43,9 +43,11 @@ export async function makeJoin(
     query: versions.map((version) => ['ver', version] as const),
     firstByteTimeoutMs: MAKE_JOIN_TIMEOUT_MS,
   });
-  if (!isJsonObject(answer) || !isJsonObject(answer.event)) throw new RemoteError('malformed', server, 'make_join: no event');
+  if (!isJsonObject(answer) || !isJsonObject(answer.event))
+    throw new RemoteError('malformed', server, 'make_join: no event');
   const { room_version: version = '1' } = answer;
-  if (typeof version !== 'string') throw new RemoteError('malformed', server, 'make_join: room_version is not a string');
+  if (typeof version !== 'string')
+    throw new RemoteError('malformed', server, 'make_join: room_version is not a string');
   return { roomVersion: version, event: answer.event };
 }
 
@@ -68,15 +70,39 @@ export function sendJoin(
 }
 
 /** The IDs of the state before an event and of its auth chain. */
-export function requestStateIds(client: FederationClient, server: ServerName, roomId: RoomId, eventId: EventId, signal: AbortSignal) {
+export function requestStateIds(
+  client: FederationClient,
+  server: ServerName,
+  roomId: RoomId,
+  eventId: EventId,
+  signal: AbortSignal,
+) {
   const query = [['event_id', eventId]] as const;
-  return client.requestStream(server, { method: 'GET', path: path('v1', 'state_ids', roomId), query, signal, ...STATE_TIMEOUTS });
+  return client.requestStream(server, {
+    method: 'GET',
+    path: path('v1', 'state_ids', roomId),
+    query,
+    signal,
+    ...STATE_TIMEOUTS,
+  });
 }
 
 /** The state before an event and its auth chain, whole. */
-export function requestState(client: FederationClient, server: ServerName, roomId: RoomId, eventId: EventId, signal: AbortSignal) {
+export function requestState(
+  client: FederationClient,
+  server: ServerName,
+  roomId: RoomId,
+  eventId: EventId,
+  signal: AbortSignal,
+) {
   const query = [['event_id', eventId]] as const;
-  return client.requestStream(server, { method: 'GET', path: path('v1', 'state', roomId), query, signal, ...STATE_TIMEOUTS });
+  return client.requestStream(server, {
+    method: 'GET',
+    path: path('v1', 'state', roomId),
+    query,
+    signal,
+    ...STATE_TIMEOUTS,
+  });
 }
 
 /** One event as the other server has it. Rejects with RemoteError. */
@@ -102,9 +128,17 @@ export async function requestMissingEvents(
   client: FederationClient,
   server: ServerName,
   roomId: RoomId,
-  content: { readonly earliest_events: readonly EventId[]; readonly latest_events: readonly EventId[]; readonly limit: number },
+  content: {
+    readonly earliest_events: readonly EventId[];
+    readonly latest_events: readonly EventId[];
+    readonly limit: number;
+  },
 ): Promise<readonly JsonObject[]> {
-  const answer = await client.requestJson(server, { method: 'POST', path: path('v1', 'get_missing_events', roomId), content });
+  const answer = await client.requestJson(server, {
+    method: 'POST',
+    path: path('v1', 'get_missing_events', roomId),
+    content,
+  });
   const events = isJsonObject(answer) ? answer.events : undefined;
   if (!Array.isArray(events)) throw new RemoteError('malformed', server, 'get_missing_events: no list of events');
   return (events as readonly JsonValue[]).filter(isJsonObject).slice(0, content.limit);

@@ -50,9 +50,11 @@ export async function acceptEvent(server: RoomServer, roomId: RoomId, nid: Event
     });
     return { verdict: 'dropped', reason: judged.reason };
   }
-  const partial = room.residency === 'partial-state' && prevs.some((prev) => isPartialStateEvent(store, room.nid, prev));
+  const partial =
+    room.residency === 'partial-state' && prevs.some((prev) => isPartialStateEvent(store, room.nid, prev));
   const before = await stateBefore(server, room, prevs);
-  let refusal: Refusal | undefined = judged === undefined ? undefined : { verdict: 'rejected', code: judged.code, reason: judged.reason };
+  let refusal: Refusal | undefined =
+    judged === undefined ? undefined : { verdict: 'rejected', code: judged.code, reason: judged.reason };
   // 5. Passes authorization rules based on the state before the event, otherwise it is rejected.
   refusal ??= checkAgainst(room, event, await authorizingState(server, room, event, before, partial), 'rejected');
   // 6. Passes authorization rules based on the current state of the room, otherwise it is soft-failed. Not while partial.
@@ -61,7 +63,9 @@ export async function acceptEvent(server: RoomServer, roomId: RoomId, nid: Event
   }
   await persistAccepted(server, room, event, { prevs, before, partial, refusal });
   if (refusal === undefined) server.onTimelineEvent(room.nid, nid);
-  return refusal === undefined ? { verdict: 'accepted' } : { verdict: refusal.verdict as Acceptance['verdict'], reason: refusal.reason };
+  return refusal === undefined
+    ? { verdict: 'accepted' }
+    : { verdict: refusal.verdict as Acceptance['verdict'], reason: refusal.reason };
 }
 
 function standing(status: number): Acceptance {
@@ -132,7 +136,9 @@ async function persistAccepted(
   let current: StateGroupNid | undefined;
   if (refusal === undefined && extremities.length > 1) {
     const own = server.store.write((writer) => stateAfter(writer, room, plan, event.record));
-    const others = extremities.slice(0, -1).map((nid) => eventContext(server.store, nid)?.after ?? (0 as StateGroupNid));
+    const others = extremities
+      .slice(0, -1)
+      .map((nid) => eventContext(server.store, nid)?.after ?? (0 as StateGroupNid));
     current = await resolveStoredStates(server, room, [own, ...others], 'interactive');
   }
   server.store.write((writer) =>

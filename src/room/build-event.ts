@@ -30,7 +30,8 @@ export interface EventPlace {
 
 /** The event without hashes and signatures. */
 export function buildEvent(rules: RoomVersionRules, intent: EventIntent, place: EventPlace): JsonObject {
-  const references = (ids: readonly EventId[]) => (rules.eventReferenceForm === 'pair' ? ids.map((id) => [id, {}]) : [...ids]);
+  const references = (ids: readonly EventId[]) =>
+    rules.eventReferenceForm === 'pair' ? ids.map((id) => [id, {}]) : [...ids];
   return {
     type: intent.type,
     room_id: place.roomId,

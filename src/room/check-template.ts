@@ -34,12 +34,15 @@ export function checkTemplate(
   const authEventIds = eventIds(rules, event.auth_events, AUTH_EVENTS_MAX);
   const prevEventIds = eventIds(rules, event.prev_events, PREV_EVENTS_MAX);
   if (authEventIds === undefined) return wrong('auth_events is not a list of at most 10 event IDs');
-  if (prevEventIds === undefined || prevEventIds.length === 0) return wrong('prev_events is not a list of 1 to 20 event IDs');
+  if (prevEventIds === undefined || prevEventIds.length === 0)
+    return wrong('prev_events is not a list of 1 to 20 event IDs');
   const { depth } = event;
-  if (typeof depth !== 'number' || !Number.isSafeInteger(depth) || depth < 1) return wrong('depth is not a positive integer');
+  if (typeof depth !== 'number' || !Number.isSafeInteger(depth) || depth < 1)
+    return wrong('depth is not a positive integer');
   const via = content.join_authorised_via_users_server;
   const authorisedVia = via === undefined ? undefined : parseUserId(via);
-  if (via !== undefined && authorisedVia === undefined) return wrong('join_authorised_via_users_server is not a user ID');
+  if (via !== undefined && authorisedVia === undefined)
+    return wrong('join_authorised_via_users_server is not a user ID');
   return { ok: true, template: { authEventIds, prevEventIds, depth, authorisedVia } };
 }
 

@@ -100,7 +100,8 @@ export class EventIngest {
         else this.add(field, bytes);
       },
       member,
-      oversized: (field) => this.#dropped.push({ eventId: undefined, code: 'too-large', reason: `an element of ${field}` }),
+      oversized: (field) =>
+        this.#dropped.push({ eventId: undefined, code: 'too-large', reason: `an element of ${field}` }),
     });
     for await (const chunk of body) {
       this.#counts.bytes += chunk.length;

@@ -43,7 +43,9 @@ export interface JoinRequest {
 
 /** Joins through the first candidate that makes it possible. Throws MatrixError. */
 export async function joinRoom(server: RoomServer, request: JoinRequest): Promise<void> {
-  const candidates = [...new Set(request.candidates)].filter((name) => name !== server.serverName).slice(0, CANDIDATES_MAX);
+  const candidates = [...new Set(request.candidates)]
+    .filter((name) => name !== server.serverName)
+    .slice(0, CANDIDATES_MAX);
   if (candidates.length === 0) {
     throw new MatrixError(404, 'M_NOT_FOUND', `no server to join ${request.roomId} through: name one in via`);
   }
@@ -67,7 +69,8 @@ export async function joinRoom(server: RoomServer, request: JoinRequest): Promis
 function finalRefusal(error: unknown): MatrixError | undefined {
   if (error instanceof MatrixError) return error;
   if (!(error instanceof RemoteError) || error.kind !== 'refused') return undefined;
-  if (error.status === 403 && error.errcode === 'M_FORBIDDEN') return new MatrixError(403, 'M_FORBIDDEN', error.message);
+  if (error.status === 403 && error.errcode === 'M_FORBIDDEN')
+    return new MatrixError(403, 'M_FORBIDDEN', error.message);
   if (error.status === 400 && error.errcode === 'M_INCOMPATIBLE_ROOM_VERSION') {
     return new MatrixError(400, 'M_INCOMPATIBLE_ROOM_VERSION', error.message);
   }
@@ -78,10 +81,16 @@ async function joinThrough(server: RoomServer, request: JoinRequest, candidate: 
   const { roomId, userId } = request;
   const progress = server.progressOf(roomId);
   progress.server = candidate;
-  progress.start('make_join', 1);
-  const answer = await makeJoin(server.client, candidate, roomId, userId, ROOM_VERSIONS);
+  const make = progress.start('make_join', 1);
+  // The candidate's keys come beside: it is the likeliest notary and signer of what is to be verified next.
+  const [answer] = await Promise.all([
+    makeJoin(server.client, candidate, roomId, userId, ROOM_VERSIONS),
+    server.keys.prefetch([candidate]),
+  ]);
+  make.done = 1;
   const rules = roomVersionRules(answer.roomVersion);
-  if (rules === undefined) throw new RemoteError('malformed', candidate, `make_join: unknown room version ${answer.roomVersion}`);
+  if (rules === undefined)
+    throw new RemoteError('malformed', candidate, `make_join: unknown room version ${answer.roomVersion}`);
   const join = signJoin(server, rules, request, candidate, answer.event);
   progress.end('make_join');
   progress.start('send_join');
@@ -90,7 +99,13 @@ async function joinThrough(server: RoomServer, request: JoinRequest, candidate: 
   await persistJoin(server, request, rules, candidate, join, received);
 }
 
-function signJoin(server: RoomServer, rules: RoomVersionRules, request: JoinRequest, candidate: ServerName, event: JsonObject): SignedEvent {
+function signJoin(
+  server: RoomServer,
+  rules: RoomVersionRules,
+  request: JoinRequest,
+  candidate: ServerName,
+  event: JsonObject,
+): SignedEvent {
   const checked = checkTemplate(rules, request.roomId, request.userId, event);
   if (!checked.ok) throw new RemoteError('malformed', candidate, checked.reason);
   const { authEventIds, prevEventIds, depth, authorisedVia } = checked.template;
@@ -155,14 +170,22 @@ async function receiveState(
   progress.verifiedSignatures += result.verified;
   progress.storedEvents += result.stored;
   const omitted = members.get('members_omitted') ?? false;
-  if (typeof omitted !== 'boolean') throw new RemoteError('malformed', candidate, 'send_join: members_omitted is not a boolean');
+  if (typeof omitted !== 'boolean')
+    throw new RemoteError('malformed', candidate, 'send_join: members_omitted is not a boolean');
   if (omitted && !request.partial) throw new RemoteError('malformed', candidate, 'send_join: omitted members unasked');
-  if (omitted && names.size === 0) throw new RemoteError('malformed', candidate, 'send_join: servers_in_room is missing or empty');
+  if (omitted && names.size === 0)
+    throw new RemoteError('malformed', candidate, 'send_join: servers_in_room is missing or empty');
   names.add(candidate);
   names.delete(server.serverName);
   const event = members.get('event');
   const judged = await judgeJoinState(server, rules, { roomId, roomNid, userId: request.userId }, join, result);
-  return { roomNid, membersOmitted: omitted, servers: [...names], returnedEvent: isJsonObject(event) ? event : undefined, judged };
+  return {
+    roomNid,
+    membersOmitted: omitted,
+    servers: [...names],
+    returnedEvent: isJsonObject(event) ? event : undefined,
+    judged,
+  };
 }
 
 function addServerName(names: Set<ServerName>, bytes: Buffer): void {
@@ -170,4 +193,3 @@ function addServerName(names: Set<ServerName>, bytes: Buffer): void {
   const name = parseServerName(bytes.toString('utf8', 1, bytes.length - 1));
   if (name !== undefined) names.add(name);
 }
-

@@ -9,8 +9,8 @@
 
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { eventStatuses, VERDICT_BITS, Verdict } from '../store/event-status.js';
-import type { Room } from '../store/rooms.js';
 import type { EventNid } from '../store/nids.js';
+import type { Room } from '../store/rooms.js';
 import { AUTH_BATCH_EVENTS_MAX, AuthOutcome } from '../workers/check-auth-batch.js';
 import type { Lane } from '../workers/pool.js';
 import type { RoomServer } from './room-server.js';
@@ -75,11 +75,18 @@ async function checkAll(
     const batch = nids.slice(start, start + AUTH_BATCH_EVENTS_MAX);
     const output = await server.pool.run(
       'checkAuthBatch',
-      { roomVersion: room.version, roomId: room.roomId, roomNid: room.nid, createNid: room.createNid, nids: batch as Uint32Array<ArrayBuffer> },
+      {
+        roomVersion: room.version,
+        roomId: room.roomId,
+        roomNid: room.nid,
+        createNid: room.createNid,
+        nids: batch as Uint32Array<ArrayBuffer>,
+      },
       lane,
     );
     outcomes.set(output.outcomes, start);
-    for (let i = 0; i < batch.length; i++) offsets[start + i + 1] = (output.authOffsets[i + 1] as number) - (output.authOffsets[i] as number);
+    for (let i = 0; i < batch.length; i++)
+      offsets[start + i + 1] = (output.authOffsets[i + 1] as number) - (output.authOffsets[i] as number);
     parts[n] = output.authNids;
     for (const { number, code, reason } of output.refusals) reasons.set(start + number, { code, reason });
     checked += batch.length;
@@ -156,10 +163,16 @@ async function passOnMarks(server: RoomServer, nids: Uint32Array, graph: Graph):
   for (let i = 0; i < count; i++) {
     if (marks[i] !== 0) continue;
     marks[i] = MARK_DROPPED;
-    refusals.push({ nid: nids[i] as EventNid, judgement: 'dropped', code: 'auth-cycle', reason: 'rests on itself through its auth_events' });
+    refusals.push({
+      nid: nids[i] as EventNid,
+      judgement: 'dropped',
+      code: 'auth-cycle',
+      reason: 'rests on itself through its auth_events',
+    });
   }
   const verdicts: Judgement[] = new Array(count);
-  for (let i = 0; i < count; i++) verdicts[i] = marks[i] === MARK_ACCEPTED ? 'accepted' : marks[i] === MARK_REJECTED ? 'rejected' : 'dropped';
+  for (let i = 0; i < count; i++)
+    verdicts[i] = marks[i] === MARK_ACCEPTED ? 'accepted' : marks[i] === MARK_REJECTED ? 'rejected' : 'dropped';
   return { verdicts, refusals };
 }
 

@@ -5,9 +5,9 @@
  */
 
 import { checkAuthRules } from '../kernel/event-auth/check-auth-rules.js';
+import { createEventIdOf } from '../kernel/event-auth/creators.js';
 import { stateOfAuthEvents } from '../kernel/event-auth/state-lookup.js';
 import type { AuthEvent } from '../kernel/matrix/auth-event.js';
-import { createEventIdOf } from '../kernel/event-auth/creators.js';
 import type { RoomId, UserId } from '../kernel/matrix/ids.js';
 import { isJsonObject } from '../kernel/matrix/json.js';
 import { MatrixError } from '../kernel/matrix/matrix-error.js';
@@ -88,7 +88,11 @@ function findCreate(
   const [nid] = creates;
   if (nid === undefined || !listed.includes(nid)) throw new JoinRefused('send_join: no create event in the state');
   if (creates.length > 1) throw new JoinRefused('send_join: more than one create event');
-  const create = loadAuthEvent(server.store, { nid: 0 as RoomNid, roomId, version: rules.version, rules, createNid: nid }, nid);
+  const create = loadAuthEvent(
+    server.store,
+    { nid: 0 as RoomNid, roomId, version: rules.version, rules, createNid: nid },
+    nid,
+  );
   if ((create?.content.room_version ?? '1') !== rules.version) {
     throw new JoinRefused(`send_join: the create event is not of room version ${rules.version}`);
   }
@@ -125,7 +129,8 @@ function authoriseJoin(
   for (const id of event.authEventIds) {
     const nid = eventNidOf(server.store, id);
     const authEvent = nid === undefined || !isAccepted(nid) ? undefined : loadAuthEvent(server.store, room, nid);
-    if (authEvent === undefined) throw new JoinRefused(`send_join: auth event ${id} of our join is missing or not valid`);
+    if (authEvent === undefined)
+      throw new JoinRefused(`send_join: auth event ${id} of our join is missing or not valid`);
     authEvents.push(authEvent);
   }
   const create = loadAuthEvent(server.store, room, room.createNid);
@@ -138,6 +143,7 @@ function authoriseJoin(
     options,
   );
   for (const verdict of [byAuthEvents, byState]) {
-    if (!verdict.allowed) throw new MatrixError(403, 'M_FORBIDDEN', `you may not join ${room.roomId}: ${verdict.reason}`);
+    if (!verdict.allowed)
+      throw new MatrixError(403, 'M_FORBIDDEN', `you may not join ${room.roomId}: ${verdict.reason}`);
   }
 }

@@ -33,9 +33,16 @@ export interface PersistPlan {
 }
 
 /** The group after an event: `before`, with the event where it is state and accepted. */
-export function stateAfter(writer: StoreWriter, room: StateRoom, plan: Pick<PersistPlan, 'nid' | 'before' | 'refusal'>, record: EventRecord): StateGroupNid {
+export function stateAfter(
+  writer: StoreWriter,
+  room: StateRoom,
+  plan: Pick<PersistPlan, 'nid' | 'before' | 'refusal'>,
+  record: EventRecord,
+): StateGroupNid {
   if (record.stateKey === undefined || plan.refusal?.verdict === 'rejected') return plan.before;
-  return changeStateGroup(writer, plan.before, [[internStateKey(writer, room.nid, record.type, record.stateKey), plan.nid]]);
+  return changeStateGroup(writer, plan.before, [
+    [internStateKey(writer, room.nid, record.type, record.stateKey), plan.nid],
+  ]);
 }
 
 /** Writes one decided event of the timeline. `row`: the room before it. */
@@ -53,7 +60,8 @@ export function persistEvent(writer: StoreWriter, room: StateRoom, row: RoomRow,
   if (verdict !== undefined) return;
   const currentGroup = plan.current ?? after;
   putRoom(writer, room.nid, { ...row, extremities: plan.extremities, currentGroup });
-  if (currentGroup !== row.currentGroup) addJoinedCounts(writer, room.nid, joinedChanges(writer, row.currentGroup, currentGroup));
+  if (currentGroup !== row.currentGroup)
+    addJoinedCounts(writer, room.nid, joinedChanges(writer, row.currentGroup, currentGroup));
   const position = appendToStream(writer, room.nid, plan.nid);
   if (record.type === 'm.room.member' && record.stateKey !== undefined) {
     if (serverNameOf(record.stateKey as UserId) === plan.ownServer) {

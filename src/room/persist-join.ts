@@ -7,12 +7,11 @@ import type { ServerName } from '../kernel/matrix/ids.js';
 import { isJsonObject } from '../kernel/matrix/json.js';
 import type { RoomVersionRules } from '../kernel/matrix/room-versions.js';
 import type { SignedEvent } from '../kernel/signatures/sign-pdu.js';
-import { internEventIds, referencedIds } from '../store/events.js';
+import { internEventIds, loadRecord, referencedIds } from '../store/events.js';
 import type { EventNid } from '../store/nids.js';
 import type { RoomRow } from '../store/rooms.js';
 import { addJoinedCounts, putPartialState } from '../store/rooms.js';
 import { internStateKey, putStateGroup } from '../store/state-groups.js';
-import { loadRecord } from '../store/events.js';
 import { applyJudgements, putIngestRefusals } from './apply-judgements.js';
 import { EventIngest } from './ingest-events.js';
 import type { JoinRequest, ReceivedState } from './join-room.js';
@@ -70,7 +69,10 @@ export async function persistJoin(
       places[internStateKey(writer, roomNid, record.type, record.stateKey)] = nid;
       countJoined(writer, nid, 1, joined);
     }
-    const before = putStateGroup(writer, Uint32Array.from(places, (nid) => nid ?? 0));
+    const before = putStateGroup(
+      writer,
+      Uint32Array.from(places, (nid) => nid ?? 0),
+    );
     const row: RoomRow = {
       roomId: request.roomId,
       version: rules.version,
@@ -91,17 +93,22 @@ export async function persistJoin(
         lastFailure: undefined,
       });
     }
-    persistEvent(writer, { nid: roomNid, roomId: request.roomId, version: rules.version, rules, createNid: judged.createNid }, row, {
-      nid: joinNid,
-      eventId: join.eventId,
-      prevs: internEventIds(writer, referencedIds(join.json.prev_events)),
-      before,
-      refusal: undefined,
-      partial: membersOmitted,
-      extremities: [joinNid],
-      current: undefined,
-      ownServer: server.serverName,
-    });
+    persistEvent(
+      writer,
+      { nid: roomNid, roomId: request.roomId, version: rules.version, rules, createNid: judged.createNid },
+      row,
+      {
+        nid: joinNid,
+        eventId: join.eventId,
+        prevs: internEventIds(writer, referencedIds(join.json.prev_events)),
+        before,
+        refusal: undefined,
+        partial: membersOmitted,
+        extremities: [joinNid],
+        current: undefined,
+        ownServer: server.serverName,
+      },
+    );
   });
   progress.droppedEvents += judged.ingest.dropped.length;
   progress.redactedEvents += judged.ingest.redacted.length;

@@ -80,13 +80,21 @@ async function ingestPdus(
   return nidsByField.get('pdus') ?? [];
 }
 
-async function receiveOne(server: RoomServer, origin: ServerName, room: Room, nid: EventNid): Promise<string | undefined> {
+async function receiveOne(
+  server: RoomServer,
+  origin: ServerName,
+  room: Room,
+  nid: EventNid,
+): Promise<string | undefined> {
   try {
     await fetchMissingPrevs(server, origin, room, nid);
     await fetchMissingAuth(server, origin, room, nid);
   } catch (error) {
     if (!(error instanceof RemoteError)) throw error;
-    server.log.warn({ room: room.roomId, origin, error: error.message }, 'what a pushed event rests on is not to be had');
+    server.log.warn(
+      { room: room.roomId, origin, error: error.message },
+      'what a pushed event rests on is not to be had',
+    );
   }
   const { verdict, reason } = await acceptEvent(server, room.roomId, nid);
   return verdict === 'dropped' ? (reason ?? 'dropped') : undefined;
@@ -130,7 +138,9 @@ async function fetchMissingAuth(server: RoomServer, origin: ServerName, room: Ro
     }
     if (missing.size === 0 || fetched.length + missing.size > AUTH_EVENTS_FETCHED_MAX) break;
     const events = await Promise.all([...missing].map((id) => requestEvent(server.client, origin, id)));
-    frontier = (await ingestPdus(server, room, events, new Map())).filter((found) => missing.has(eventIdOfNid(server.store, found)));
+    frontier = (await ingestPdus(server, room, events, new Map())).filter((found) =>
+      missing.has(eventIdOfNid(server.store, found)),
+    );
     fetched.push(...frontier);
   }
   const unjudged = fetched.filter((found) => eventVerdict(server.store, found) === Verdict.unjudged);

@@ -3,8 +3,8 @@
  * worker; equal states are recognised by their group number alone.
  */
 
-import type { AuthEvent } from '../kernel/matrix/auth-event.js';
 import type { StateLookup } from '../kernel/event-auth/state-lookup.js';
+import type { AuthEvent } from '../kernel/matrix/auth-event.js';
 import type { RoomVersionRules } from '../kernel/matrix/room-versions.js';
 import { authEventOf, loadEvent } from '../store/events.js';
 import type { EventNid, StateGroupNid } from '../store/nids.js';
@@ -38,7 +38,12 @@ export function storedState(reader: StoreReader, room: StateRoom, group: StateGr
 }
 
 /** A state with changes on top that are not stored. */
-export function changedState(reader: StoreReader, room: StateRoom, base: StateLookup, changes: ResolveGroupsOutput['changes']): StateLookup {
+export function changedState(
+  reader: StoreReader,
+  room: StateRoom,
+  base: StateLookup,
+  changes: ResolveGroupsOutput['changes'],
+): StateLookup {
   const byKey = new Map(changes.map(({ type, stateKey, event }) => [`${type}\0${stateKey}`, event] as const));
   return (type, stateKey) => {
     const nid = byKey.get(`${type}\0${stateKey}`);
@@ -47,8 +52,17 @@ export function changedState(reader: StoreReader, room: StateRoom, base: StateLo
 }
 
 /** Runs state resolution on a worker; the answer is changes to the first set. */
-export function resolveSets(server: RoomServer, room: StateRoom, sets: readonly StateSetInput[], lane: Lane): Promise<ResolveGroupsOutput> {
-  return server.pool.run('resolveGroups', { roomVersion: room.version, roomId: room.roomId, roomNid: room.nid, sets }, lane);
+export function resolveSets(
+  server: RoomServer,
+  room: StateRoom,
+  sets: readonly StateSetInput[],
+  lane: Lane,
+): Promise<ResolveGroupsOutput> {
+  return server.pool.run(
+    'resolveGroups',
+    { roomVersion: room.version, roomId: room.roomId, roomNid: room.nid, sets },
+    lane,
+  );
 }
 
 /** The group of the state that several stored states resolve to. */
@@ -62,7 +76,12 @@ export async function resolveStoredStates(
   const [first] = distinct;
   if (first === undefined) return 0 as StateGroupNid;
   if (distinct.length === 1) return first;
-  const { changes } = await resolveSets(server, room, distinct.map((group) => ({ group, overlay: [] })), lane);
+  const { changes } = await resolveSets(
+    server,
+    room,
+    distinct.map((group) => ({ group, overlay: [] })),
+    lane,
+  );
   return server.store.write((writer) =>
     changeStateGroup(
       writer,

@@ -4,8 +4,8 @@
  */
 
 import { checkAuthRules } from '../kernel/event-auth/check-auth-rules.js';
-import type { EventId, RoomId } from '../kernel/matrix/ids.js';
 import { CanonicalJsonError } from '../kernel/matrix/canonical-json.js';
+import type { EventId, RoomId } from '../kernel/matrix/ids.js';
 import { MatrixError } from '../kernel/matrix/matrix-error.js';
 import { hashAndSignPdu } from '../kernel/signatures/sign-pdu.js';
 import { authEventOf, eventIdOfNid, loadEvent, loadRecord } from '../store/events.js';
@@ -65,7 +65,8 @@ async function storeOwn(server: RoomServer, room: Room, intent: EventIntent): Pr
   ingest.add('own', Buffer.from(text, 'utf8'));
   const { nidsByField, dropped } = await ingest.finish();
   const nid = nidsByField.get('own')?.[0];
-  if (nid === undefined) throw new MatrixError(413, 'M_TOO_LARGE', `the event is not valid: ${dropped[0]?.reason ?? 'unknown'}`);
+  if (nid === undefined)
+    throw new MatrixError(413, 'M_TOO_LARGE', `the event is not valid: ${dropped[0]?.reason ?? 'unknown'}`);
   const event = loadEvent(server.store, room.rules, nid);
   if (event === undefined) throw new Error('an event that was just stored is gone');
   const verdict = checkAuthRules(room.rules, authEventOf(event, room.roomId), state);

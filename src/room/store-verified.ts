@@ -5,7 +5,7 @@
 
 import { EVENT_KEY_BYTES } from '../kernel/matrix/event-key.js';
 import { RECORD_HEADER_BYTES } from '../store/event-record.js';
-import { eventStatuses, setEventStatuses, StatusBit, VERDICT_BITS, Verdict } from '../store/event-status.js';
+import { eventStatuses, StatusBit, setEventStatuses, VERDICT_BITS, Verdict } from '../store/event-status.js';
 import { eventNidOfKey, putEventKey } from '../store/events.js';
 import type { EventNid, RoomNid } from '../store/nids.js';
 import type { StoreWriter } from '../store/open-store.js';
@@ -15,7 +15,7 @@ import type { VerifyPdusOutput } from '../workers/verify-pdus.js';
 import { Outcome } from '../workers/verify-pdus.js';
 
 /** Statuses read together: a page. */
-const STATUSES_READ_AT_ONCE = 4096;
+const STATUSES_READ_AT_ONCE = 1024;
 
 /** One verified event in the store. `isNew`: it was not there before. */
 export interface StoredEvent {
@@ -56,7 +56,8 @@ export function storeVerified(
     if (index === undefined) {
       const first = output.authOffsets[i] as number;
       const count = (output.authOffsets[i + 1] as number) - first;
-      for (let a = 0; a < count; a++) record.writeUInt32LE(internKey(writer, authKeys, first + a), RECORD_HEADER_BYTES + 4 * a);
+      for (let a = 0; a < count; a++)
+        record.writeUInt32LE(internKey(writer, authKeys, first + a), RECORD_HEADER_BYTES + 4 * a);
     }
     const offset = output.offsets[i] as number;
     tables.event_body_by_nid.put(nid, bytes.subarray(offset, offset + (output.lengths[i] as number)));

@@ -1,5 +1,5 @@
 /**
- * The standing of events: one byte each, 4,096 to a page, so that judging 200,000 events rewrites fifty values.
+ * The standing of events: one byte each, 1,024 to a page, so that judging 200,000 events rewrites two hundred values.
  *
  * An event whose verdict bits are `unjudged` has been verified but not authorised; nothing may read it as accepted.
  */
@@ -7,7 +7,7 @@
 import type { EventNid } from './nids.js';
 import type { StoreReader, StoreWriter } from './open-store.js';
 
-const PAGE_SHIFT = 12;
+const PAGE_SHIFT = 10;
 const PAGE_BYTES = 1 << PAGE_SHIFT;
 
 /** Lower two bits: the verdict. 0: we know the ID only. */

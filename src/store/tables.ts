@@ -31,7 +31,7 @@ export const TABLES = {
   event_record_by_nid: NID_TO_BYTES,
   /** EventNid -> event ID, where the key is not the ID's own hash. */
   opaque_event_id_by_nid: { keyEncoding: 'uint32', encoding: 'ordered-binary' },
-  /** EventNid / 4096 -> 4096 status bytes, see event-status.ts. */
+  /** EventNid / 1024 -> 1024 status bytes, see event-status.ts. */
   event_status_page: NID_TO_BYTES,
   /** EventNid -> EventNids of its prev_events (u32 list); events of the timeline only. */
   event_prevs_by_nid: NID_TO_BYTES,

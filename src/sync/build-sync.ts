@@ -84,7 +84,13 @@ function joinedSection(
 }
 
 /** Timeline and state of one room. `since` undefined: the room is new to the client. */
-function roomSection(reader: StoreReader, request: SyncRequest, room: Room, since: number | undefined, upTo: number): JsonObject {
+function roomSection(
+  reader: StoreReader,
+  request: SyncRequest,
+  room: Room,
+  since: number | undefined,
+  upTo: number,
+): JsonObject {
   const limit = request.timelineLimit;
   const found = roomTimeline(reader, room.nid, { after: since ?? 0, upTo, limit: limit + 1 });
   const limited = found.length > limit;

@@ -13,6 +13,8 @@ import type { ResolveGroupsInput, ResolveGroupsOutput } from './resolve-groups.j
 import { resolveGroups } from './resolve-groups.js';
 import type { VerifyPdusInput, VerifyPdusOutput } from './verify-pdus.js';
 import { verifyPdus } from './verify-pdus.js';
+import type { WarmUpInput, WarmUpOutput } from './warm-up.js';
+import { warmUp } from './warm-up.js';
 import type { WorkerContext } from './worker-context.js';
 
 export interface Jobs {
@@ -20,6 +22,7 @@ export interface Jobs {
   readonly checkAuthBatch: { readonly input: CheckAuthBatchInput; readonly output: CheckAuthBatchOutput };
   readonly resolveGroups: { readonly input: ResolveGroupsInput; readonly output: ResolveGroupsOutput };
   readonly findAuthChain: { readonly input: FindAuthChainInput; readonly output: FindAuthChainOutput };
+  readonly warmUp: { readonly input: WarmUpInput; readonly output: WarmUpOutput };
   readonly clientEvents: { readonly input: ClientEventsInput; readonly output: ClientEventsOutput };
 }
 
@@ -30,7 +33,7 @@ export type JobOutput<Name extends JobName> = Jobs[Name]['output'];
 type JobTable = { readonly [Name in JobName]: (input: JobInput<Name>, context: WorkerContext) => JobOutput<Name> };
 
 /** The export name of a job is its name. */
-export const jobs: JobTable = { verifyPdus, checkAuthBatch, resolveGroups, findAuthChain, clientEvents };
+export const jobs: JobTable = { verifyPdus, checkAuthBatch, resolveGroups, findAuthChain, clientEvents, warmUp };
 
 /** Buffers of an input that may be moved to the worker. */
 export function movableInput<Name extends JobName>(name: Name, input: JobInput<Name>): ArrayBuffer[] {

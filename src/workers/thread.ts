@@ -33,3 +33,4 @@ export const checkAuthBatch = run('checkAuthBatch');
 export const resolveGroups = run('resolveGroups');
 export const findAuthChain = run('findAuthChain');
 export const clientEvents = run('clientEvents');
+export const warmUp = run('warmUp');

@@ -24,7 +24,11 @@ export function adminEndpoints(server: RoomServer, options: AdminOptions): reado
     handle: async (request) => {
       const given = /^Bearer (.+)$/.exec(request.header('authorization') ?? '')?.[1] ?? '';
       if (!timingSafeEqual(hash('sha256', given, 'buffer'), expected)) {
-        throw new MatrixError(401, 'M_UNKNOWN_TOKEN', 'the admin token is missing or wrong: send the one from admin.token_file');
+        throw new MatrixError(
+          401,
+          'M_UNKNOWN_TOKEN',
+          'the admin token is missing or wrong: send the one from admin.token_file',
+        );
       }
       return ok(answer(request.params));
     },

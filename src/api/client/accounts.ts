@@ -44,7 +44,8 @@ function passwordMatches(stored: string, password: string): Promise<boolean> {
 
 function passwordOf(body: JsonObject): string {
   const { password } = body;
-  if (typeof password !== 'string' || password === '') throw new MatrixError(400, 'M_MISSING_PARAM', 'password is missing');
+  if (typeof password !== 'string' || password === '')
+    throw new MatrixError(400, 'M_MISSING_PARAM', 'password is missing');
   if (Buffer.byteLength(password) > PASSWORD_BYTES_MAX) {
     throw new MatrixError(400, 'M_INVALID_PARAM', `password is longer than ${PASSWORD_BYTES_MAX} bytes`);
   }
@@ -61,7 +62,8 @@ function openSession(context: ClientContext, userId: UserId, body: JsonObject): 
 
 function newUserId(context: ClientContext, body: JsonObject): UserId {
   const name = body.username ?? randomBytes(8).toString('hex');
-  const userId = typeof name === 'string' && LOCALPART.test(name) ? parseUserId(`@${name}:${context.server.serverName}`) : undefined;
+  const userId =
+    typeof name === 'string' && LOCALPART.test(name) ? parseUserId(`@${name}:${context.server.serverName}`) : undefined;
   if (userId === undefined) {
     throw new MatrixError(400, 'M_INVALID_USERNAME', 'a user name has the characters a-z 0-9 . _ = - / + only');
   }
@@ -72,7 +74,8 @@ export function accountEndpoints(context: ClientContext): readonly Endpoint[] {
   const { store } = context.server;
   return [
     ...openEndpoint('POST', '/register', async (request) => {
-      if (!context.registrationEnabled) throw new MatrixError(403, 'M_FORBIDDEN', 'registration is not enabled on this server');
+      if (!context.registrationEnabled)
+        throw new MatrixError(403, 'M_FORBIDDEN', 'registration is not enabled on this server');
       const body = bodyObject(request);
       const auth = isJsonObject(body.auth) ? body.auth : {};
       if (auth.type !== 'm.login.dummy') {
@@ -90,7 +93,8 @@ export function accountEndpoints(context: ClientContext): readonly Endpoint[] {
     ...openEndpoint('GET', '/login', async () => ok({ flows: [{ type: 'm.login.password' }] })),
     ...openEndpoint('POST', '/login', async (request) => {
       const body = bodyObject(request);
-      if (body.type !== 'm.login.password') throw new MatrixError(400, 'M_UNKNOWN', 'the login type is not m.login.password');
+      if (body.type !== 'm.login.password')
+        throw new MatrixError(400, 'M_UNKNOWN', 'the login type is not m.login.password');
       const named = isJsonObject(body.identifier) ? body.identifier.user : body.user;
       const name = typeof named === 'string' ? named : '';
       const userId = parseUserId(name.startsWith('@') ? name : `@${name}:${context.server.serverName}`);

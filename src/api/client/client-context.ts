@@ -73,7 +73,8 @@ function authenticate(context: ClientContext, request: ApiRequest): TokenRow {
     throw new MatrixError(401, 'M_MISSING_TOKEN', 'an access token is required: send it as Authorization: Bearer');
   }
   const row = loadAccessToken(context.server.store, token);
-  if (row === undefined) throw new MatrixError(401, 'M_UNKNOWN_TOKEN', 'the access token is not known', { soft_logout: false });
+  if (row === undefined)
+    throw new MatrixError(401, 'M_UNKNOWN_TOKEN', 'the access token is not known', { soft_logout: false });
   return row;
 }
 
@@ -124,4 +125,3 @@ export async function withFullState(context: ClientContext, room: Room, request:
 
 /** When a client that waited in vain should ask again. */
 const RETRY_AFTER_MS = 30_000;
-

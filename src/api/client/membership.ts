@@ -11,7 +11,12 @@ import { ok } from '../endpoint.js';
 import type { ClientContext } from './client-context.js';
 import { bodyObject, roomIdParam, roomOfCaller, userEndpoint } from './client-context.js';
 
-async function join(context: ClientContext, request: ApiRequest, caller: TokenRow, param: string): Promise<ApiResponse> {
+async function join(
+  context: ClientContext,
+  request: ApiRequest,
+  caller: TokenRow,
+  param: string,
+): Promise<ApiResponse> {
   if (request.params[param]?.startsWith('#')) {
     throw new MatrixError(404, 'M_NOT_FOUND', 'aliases are not served by this version: join by room ID');
   }
@@ -31,8 +36,12 @@ async function join(context: ClientContext, request: ApiRequest, caller: TokenRo
 export function membershipEndpoints(context: ClientContext): readonly Endpoint[] {
   const { store } = context.server;
   return [
-    ...userEndpoint(context, 'POST', '/join/{roomIdOrAlias}', (request, caller) => join(context, request, caller, 'roomIdOrAlias')),
-    ...userEndpoint(context, 'POST', '/rooms/{roomId}/join', (request, caller) => join(context, request, caller, 'roomId')),
+    ...userEndpoint(context, 'POST', '/join/{roomIdOrAlias}', (request, caller) =>
+      join(context, request, caller, 'roomIdOrAlias'),
+    ),
+    ...userEndpoint(context, 'POST', '/rooms/{roomId}/join', (request, caller) =>
+      join(context, request, caller, 'roomId'),
+    ),
     ...userEndpoint(context, 'POST', '/rooms/{roomId}/leave', async (request, caller) => {
       const { room, membership } = roomOfCaller(context, caller, roomIdParam(request));
       // Leaving twice is no error.

@@ -88,7 +88,11 @@ function membershipFilter(request: ApiRequest): (record: EventRecord) => boolean
 async function joinedMembers(context: ClientContext, room: Room, group: StateGroupNid): Promise<JsonObject> {
   const { store } = context.server;
   const joined: Record<string, JsonObject> = {};
-  const nids = await collect(context, group, (record) => record.type === 'm.room.member' && record.membership === 'join');
+  const nids = await collect(
+    context,
+    group,
+    (record) => record.type === 'm.room.member' && record.membership === 'join',
+  );
   for (const [i, nid] of nids.entries()) {
     if (i % (ENTRIES_A_TURN / 4) === 0) await nextTurn();
     const event = loadEvent(store, room.rules, nid as EventNid);
@@ -105,18 +109,33 @@ function isKnownWhilePartial(context: ClientContext, type: string, stateKey: str
   return type !== 'm.room.member' || serverNameOf(stateKey as UserId) === context.server.serverName;
 }
 
-async function oneStateEvent(context: ClientContext, request: ApiRequest, room: Room, membership: LocalMembership): Promise<ApiResponse> {
+async function oneStateEvent(
+  context: ClientContext,
+  request: ApiRequest,
+  room: Room,
+  membership: LocalMembership,
+): Promise<ApiResponse> {
   const { eventType = '', stateKey = '' } = request.params;
   const known = isKnownWhilePartial(context, eventType, stateKey);
   const current = known ? room : await withFullState(context, room, request);
-  const nid = stateEvent(context.server.store, room.nid, visibleGroup(context, current, membership), eventType, stateKey);
+  const nid = stateEvent(
+    context.server.store,
+    room.nid,
+    visibleGroup(context, current, membership),
+    eventType,
+    stateKey,
+  );
   const event = nid === NO_EVENT ? undefined : loadEvent(context.server.store, room.rules, nid);
-  if (event === undefined) throw new MatrixError(404, 'M_NOT_FOUND', `the room has no ${eventType} with state key "${stateKey}"`);
+  if (event === undefined)
+    throw new MatrixError(404, 'M_NOT_FOUND', `the room has no ${eventType} with state key "${stateKey}"`);
   return ok(event.json.content ?? {});
 }
 
 export function roomStateEndpoints(context: ClientContext): readonly Endpoint[] {
-  const full = (path: string, answer: (request: ApiRequest, room: Room, group: StateGroupNid) => Promise<ApiResponse>) =>
+  const full = (
+    path: string,
+    answer: (request: ApiRequest, room: Room, group: StateGroupNid) => Promise<ApiResponse>,
+  ) =>
     userEndpoint(context, 'GET', path, async (request, caller) => {
       const { room, membership } = roomOfCaller(context, caller, roomIdParam(request));
       const complete = await withFullState(context, room, request);
@@ -131,7 +150,9 @@ export function roomStateEndpoints(context: ClientContext): readonly Endpoint[] 
     ...full('/rooms/{roomId}/members', async (request, room, group) =>
       eventList(context, room, await collect(context, group, membershipFilter(request)), '{"chunk":[', ']}'),
     ),
-    ...full('/rooms/{roomId}/joined_members', async (_request, room, group) => ok(await joinedMembers(context, room, group))),
+    ...full('/rooms/{roomId}/joined_members', async (_request, room, group) =>
+      ok(await joinedMembers(context, room, group)),
+    ),
     ...full('/rooms/{roomId}/state', async (_request, room, group) =>
       eventList(context, room, await collect(context, group, () => true), '[', ']'),
     ),

@@ -21,7 +21,10 @@ export function serverFactEndpoints(context: ClientContext): readonly Endpoint[]
       ok({
         capabilities: {
           'm.change_password': { enabled: false },
-          'm.room_versions': { default: '11', available: Object.fromEntries(ROOM_VERSIONS.map((version) => [version, 'stable'])) },
+          'm.room_versions': {
+            default: '11',
+            available: Object.fromEntries(ROOM_VERSIONS.map((version) => [version, 'stable'])),
+          },
         },
       }),
     ),

@@ -14,7 +14,12 @@ import { bodyObject, userEndpoint } from './client-context.js';
 
 const NOTIFY: readonly JsonValue[] = ['notify', { set_tweak: 'sound', value: 'default' }];
 
-function rule(id: string, conditions: readonly JsonObject[], actions: readonly JsonValue[], enabled = true): JsonObject {
+function rule(
+  id: string,
+  conditions: readonly JsonObject[],
+  actions: readonly JsonValue[],
+  enabled = true,
+): JsonObject {
   return { rule_id: id, default: true, enabled, conditions, actions };
 }
 
@@ -50,7 +55,11 @@ function defaultRules(userId: string): JsonObject {
         ],
         ['notify', { set_tweak: 'highlight' }],
       ),
-      rule('.m.rule.tombstone', [is('type', 'm.room.tombstone'), is('state_key', '')], ['notify', { set_tweak: 'highlight' }]),
+      rule(
+        '.m.rule.tombstone',
+        [is('type', 'm.room.tombstone'), is('state_key', '')],
+        ['notify', { set_tweak: 'highlight' }],
+      ),
       rule('.m.rule.reaction', [is('type', 'm.reaction')], []),
     ],
     content: [],

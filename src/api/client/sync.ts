@@ -41,8 +41,10 @@ function syncRequest(context: ClientContext, request: ApiRequest, caller: TokenR
   const timeline = isJsonObject(room.timeline) ? room.timeline : {};
   const token = request.query.get('since');
   const since = token === null ? undefined : parseSyncToken(token);
-  if (token !== null && since === undefined) throw new MatrixError(400, 'M_INVALID_PARAM', `since: ${token} is not a token of ours`);
-  const limit = typeof timeline.limit === 'number' && timeline.limit >= 1 ? Math.floor(timeline.limit) : TIMELINE_LIMIT_DEFAULT;
+  if (token !== null && since === undefined)
+    throw new MatrixError(400, 'M_INVALID_PARAM', `since: ${token} is not a token of ours`);
+  const limit =
+    typeof timeline.limit === 'number' && timeline.limit >= 1 ? Math.floor(timeline.limit) : TIMELINE_LIMIT_DEFAULT;
   return {
     userId: caller.userId,
     since,

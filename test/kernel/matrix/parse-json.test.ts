@@ -40,7 +40,9 @@ describe('parsing JSON', () => {
       expect(outcome(number), number).toBe('not-an-integer');
     }
     // The longest of numbers can have the smallest of values.
-    expect(outcome(`{"a":1${'0'.repeat(500)}e-500}`)).toBe('not-an-integer');
+    for (const zeros of [399, 400, 500]) {
+      expect(outcome(`{"a":1${'0'.repeat(zeros)}e-${zeros}}`)).toBe('not-an-integer');
+    }
     expect(outcome('{"a":[0,-1,10,9007199254740991]}')).toEqual({ a: [0, -1, 10, 9007199254740991] });
   });
 

@@ -1,0 +1,18 @@
+/** Every bench by name: what `npm run bench` runs and what the smoke test runs small. */
+
+import { run as authChecks } from './auth-checks.js';
+import { run as canonicalJson } from './canonical-json.js';
+import type { BenchReport, BenchSize } from './measure.js';
+import { run as splitResponse } from './split-response.js';
+import { run as stateGroups } from './state-groups.js';
+import { run as storeWrites } from './store-writes.js';
+import { run as verify } from './verify.js';
+
+export const benches: Readonly<Record<string, (size: BenchSize) => Promise<BenchReport>>> = {
+  'split-response': splitResponse,
+  'canonical-json': canonicalJson,
+  verify,
+  'auth-checks': authChecks,
+  'state-groups': stateGroups,
+  'store-writes': storeWrites,
+};

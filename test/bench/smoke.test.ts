@@ -1,0 +1,26 @@
+/** Every bench at its smallest: it runs, checks its own answer, and gives the same answer twice. Nothing about speed. */
+
+import { describe, expect, it } from 'vitest';
+import { benches } from '../../bench/benches.js';
+
+/** Prefixes of the answers' SHA-256: they change only when a workload or what it measures does. */
+const ANSWERS: Readonly<Record<string, string>> = {
+  'split-response': '0b9a923e4ff6',
+  'canonical-json': 'd67d71d498d5',
+  verify: '1282401f1bb3',
+  'auth-checks': '6e96c58b98d9',
+  'state-groups': 'a70443461aed',
+  'store-writes': '8e188fec2110',
+};
+
+describe('the benches', () => {
+  it.each(Object.keys(benches))('%s gives the recorded answer, twice', async (name) => {
+    const run = benches[name]!;
+    const first = await run('smoke');
+    const second = await run('smoke');
+    expect(second.answer).toBe(first.answer);
+    expect(first.answer.slice(0, 12)).toBe(ANSWERS[name]);
+    expect(first.rows.length).toBeGreaterThan(1);
+    expect(first.rows.every(({ runs, meanMs }) => runs > 0 && meanMs > 0)).toBe(true);
+  });
+});
