@@ -58,12 +58,17 @@ export function buildSync(reader: StoreReader, request: SyncRequest): SyncAnswer
     if (membership.membership === 'join') {
       const section = joinedSection(reader, request, room, membership, upTo);
       if (section !== undefined) join[room.roomId] = section;
-    } else if (request.since !== undefined && membership.position > request.since) {
+    } else if (isOver(membership) && request.since !== undefined && membership.position > request.since) {
       leave[room.roomId] = roomSection(reader, request, room, request.since, membership.position);
     }
   }
   const isEmpty = Object.keys(join).length === 0 && Object.keys(leave).length === 0;
   return { body: { next_batch: syncToken(upTo), rooms: { join, leave, invite: {}, knock: {} } }, isEmpty };
+}
+
+/** Left or banned; invitations and knocks are no end. */
+function isOver({ membership }: LocalMembership): boolean {
+  return membership === 'leave' || membership === 'ban';
 }
 
 function joinedSection(

@@ -1,8 +1,9 @@
 /** Wakes long polls when a room that they watch has something new. Nothing is carried: who wakes reads the store again. */
 
+import { MatrixError } from '../kernel/matrix/matrix-error.js';
 import type { RoomNid } from '../store/nids.js';
 
-/** Long polls at once; one more is answered at once, empty. */
+/** Long polls at once; one more is told to come back. */
 export const LONG_POLLS_MAX = 10_000;
 
 interface Poll {
@@ -20,7 +21,10 @@ export class SyncNotifier {
 
   /** Waits for news of one of the rooms, a time-out, or the caller's hanging up. */
   wait(rooms: (room: RoomNid) => boolean, signal: AbortSignal, timeoutMs: number): Promise<void> {
-    if (this.#polls.size >= LONG_POLLS_MAX || signal.aborted || timeoutMs <= 0) return Promise.resolve();
+    if (signal.aborted || timeoutMs <= 0) return Promise.resolve();
+    if (this.#polls.size >= LONG_POLLS_MAX) {
+      throw new MatrixError(429, 'M_LIMIT_EXCEEDED', 'too many clients are waiting', { retry_after_ms: 5000 });
+    }
     return new Promise((resolve) => {
       const end = () => {
         clearTimeout(timer);

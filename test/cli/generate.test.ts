@@ -95,6 +95,7 @@ describe('generate', () => {
       allowRanges: ['127.0.0.0/8'],
       hosts: { '*.hq.test': '127.0.0.1:1' },
       keyServers: ['hs1'],
+      partialJoins: true,
     });
     expect([config.workers.threads, config.defaultRoomVersion, config.registration.enabled]).toEqual([3, '11', false]);
     const certificate = new X509Certificate(readFileSync(files.tlsCert));

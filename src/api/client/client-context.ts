@@ -106,7 +106,9 @@ export function roomOfCaller(
 ): { readonly room: Room; readonly membership: LocalMembership } {
   const room = loadRoom(context.server.store, roomId);
   const membership = room === undefined ? undefined : localMembership(context.server.store, caller.userId, room.nid);
-  if (room === undefined || membership === undefined) {
+  // An invitation or a knock shows nothing of the room yet.
+  const isOrWasIn = membership !== undefined && ['join', 'leave', 'ban'].includes(membership.membership);
+  if (room === undefined || !isOrWasIn) {
     throw new MatrixError(403, 'M_FORBIDDEN', `you are not in the room ${roomId}`);
   }
   return { room, membership };

@@ -30,7 +30,9 @@ const ENTRIES_A_TURN = 2_000;
 /** The state a caller may see: the current one, or for one who left, that at the leave. */
 function visibleGroup(context: ClientContext, room: Room, membership: LocalMembership): StateGroupNid {
   if (membership.membership === 'join') return room.currentGroup;
-  return eventContext(context.server.store, membership.event)?.after ?? room.currentGroup;
+  const group = eventContext(context.server.store, membership.event)?.after;
+  if (group === undefined) throw new MatrixError(403, 'M_FORBIDDEN', `you were not in the room ${room.roomId}`);
+  return group;
 }
 
 /** NIDs of the state events that `wanted` lets through. */
