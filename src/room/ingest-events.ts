@@ -26,6 +26,9 @@ const PARKED_BATCHES_MAX = 256;
 /** Batches in one write: about 800 events, some 10 ms of the main thread. */
 const BATCHES_A_WRITE = 8;
 
+/** Writes under way at once; more, and the response is read no further. */
+const WRITES_MAX = 4;
+
 export interface IngestOptions {
   readonly roomVersion: string;
   readonly roomId: RoomId;
@@ -68,6 +71,7 @@ export class EventIngest {
   #started: { field: string; output: VerifyPdusOutput | undefined }[] = [];
   #verifying = 0;
   #parked = 0;
+  #writing = 0;
   #failure: { readonly error: unknown } | undefined;
   #wake: () => void = () => undefined;
 
@@ -117,13 +121,16 @@ export class EventIngest {
     await this.#startReady();
     await this.#until(() => this.#verifying === 0 && this.#parked === 0);
     this.#writeReady(true);
+    await this.#until(() => this.#writing === 0);
     return { ...this.#counts, nidsByField: this.#nidsByField, dropped: this.#dropped, redacted: this.#redacted };
   }
 
   async #startReady(): Promise<void> {
     const batches = Math.max(1, this.#server.pool.stats().threads) * BATCHES_A_THREAD;
     for (let next = this.#ready.shift(); next !== undefined; next = this.#ready.shift()) {
-      await this.#until(() => this.#verifying < batches && this.#parked < PARKED_BATCHES_MAX);
+      await this.#until(
+        () => this.#verifying < batches && this.#parked < PARKED_BATCHES_MAX && this.#writing < WRITES_MAX,
+      );
       this.#start(next.field, next.batch, false);
     }
   }
@@ -188,13 +195,24 @@ export class EventIngest {
     while (this.#started[count]?.output !== undefined) count += 1;
     if (count === 0 || (!all && count < BATCHES_A_WRITE && this.#verifying > 1)) return;
     const ready = this.#started.splice(0, count) as { field: string; output: VerifyPdusOutput }[];
-    for (let at = 0; at < ready.length; at += BATCHES_A_WRITE) this.#write(ready.slice(at, at + BATCHES_A_WRITE));
-    this.#options.onProgress?.(this.#counts);
+    for (let at = 0; at < ready.length; at += BATCHES_A_WRITE) this.#startWrite(ready.slice(at, at + BATCHES_A_WRITE));
   }
 
-  #write(batches: readonly { field: string; output: VerifyPdusOutput }[]): void {
+  #startWrite(batches: readonly { field: string; output: VerifyPdusOutput }[]): void {
+    this.#writing += 1;
+    this.#write(batches)
+      .catch((error: unknown) => {
+        this.#failure ??= { error };
+      })
+      .finally(() => {
+        this.#writing -= 1;
+        this.#wake();
+      });
+  }
+
+  async #write(batches: readonly { field: string; output: VerifyPdusOutput }[]): Promise<void> {
     const { roomNid, index } = this.#options;
-    const stored = this.#server.store.write((writer) =>
+    const stored = await this.#server.store.writeInBackground((writer) =>
       batches.map(({ output }) => storeVerified(writer, roomNid, output, index)),
     );
     for (const [i, { field, output }] of batches.entries()) {
@@ -209,5 +227,6 @@ export class EventIngest {
       for (const { number: _, ...refusal } of output.redacted) this.#redacted.push(refusal);
       this.#batchers.get(field)?.recycle(output.bytes);
     }
+    this.#options.onProgress?.(this.#counts);
   }
 }

@@ -144,6 +144,7 @@ async function passOnMarks(server: RoomServer, nids: Uint32Array, graph: Graph):
   }
   await nextTurn();
   const marks = new Uint8Array(count);
+  const outside = rememberedMarks(server);
   const refusals: JudgedRefusal[] = [];
   const order = new Uint32Array(count);
   let ready = 0;
@@ -151,7 +152,7 @@ async function passOnMarks(server: RoomServer, nids: Uint32Array, graph: Graph):
   for (let n = 0; n < ready; n++) {
     if (n % EVENTS_A_TURN === EVENTS_A_TURN - 1) await nextTurn();
     const i = order[n] as number;
-    marks[i] = judgeOne(server, graph, i, position, marks, (judgement, code, reason) =>
+    marks[i] = judgeOne(outside, graph, i, position, marks, (judgement, code, reason) =>
       refusals.push({ nid: nids[i] as EventNid, judgement, code, reason }),
     );
     for (let c = citedCounts[i] as number; c < (citedCounts[i + 1] as number); c++) {
@@ -177,7 +178,7 @@ async function passOnMarks(server: RoomServer, nids: Uint32Array, graph: Graph):
 }
 
 function judgeOne(
-  server: RoomServer,
+  outside: (nid: number) => number,
   graph: Graph,
   i: number,
   position: (nid: number) => number,
@@ -193,7 +194,7 @@ function judgeOne(
   for (let a = offsets[i] as number; a < (offsets[i + 1] as number); a++) {
     const nid = authNids[a] as number;
     const p = position(nid);
-    const mark = p >= 0 ? (marks[p] as number) : storedMark(server, nid);
+    const mark = p >= 0 ? (marks[p] as number) : outside(nid);
     if (mark === MARK_DROPPED) {
       refuse('dropped', 'auth-event-missing', 'an auth event is not to be had or was left out');
       return MARK_DROPPED;
@@ -222,6 +223,19 @@ function storedMark(server: RoomServer, nid: number): number {
   const verdict = (eventStatuses(server.store, nid as EventNid, 1)[0] as number) & VERDICT_BITS;
   if (verdict === Verdict.accepted) return MARK_ACCEPTED;
   return verdict === Verdict.rejected ? MARK_REJECTED : MARK_DROPPED;
+}
+
+/** storedMark, remembering its answers: most events rest on the same few power levels and join rules. */
+function rememberedMarks(server: RoomServer): (nid: number) => number {
+  const marks = new Map<number, number>();
+  return (nid) => {
+    let mark = marks.get(nid);
+    if (mark === undefined) {
+      mark = storedMark(server, nid);
+      marks.set(nid, mark);
+    }
+    return mark;
+  };
 }
 
 /** NID -> position in `nids`, -1 where it is not among them. */

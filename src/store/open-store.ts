@@ -42,6 +42,11 @@ export interface Store extends StoreReader {
   readonly path: string;
   /** One durable transaction. `change` must be synchronous; when it throws nothing has happened. */
   write<T>(change: (writer: StoreWriter) => T): T;
+  /**
+   * The same for bulk work whose loss a crash may cause: `change` runs soon, and commit and fsync happen on lmdb's own
+   * thread, so that this one goes on. Resolves when the change can be read; a later `write` makes it durable.
+   */
+  writeInBackground<T>(change: (writer: StoreWriter) => T): Promise<T>;
   /** Gives the read snapshot back. */
   refresh(): void;
   close(): Promise<void>;
@@ -97,6 +102,9 @@ function storeOf(root: RootDatabase, tables: WriteTables, path: string): Store {
         if (result instanceof Promise) throw new StoreError('a write must be synchronous');
         return result;
       }),
+    // A child transaction: an asynchronous transaction of lmdb is not undone when its function throws.
+    writeInBackground: (change) =>
+      root.childTransaction(() => change({ tables })) as Promise<ReturnType<typeof change>>,
     refresh: () => root.resetReadTxn(),
     close: () => root.close(),
   };

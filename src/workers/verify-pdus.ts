@@ -128,6 +128,7 @@ export function verifyPdus(input: VerifyPdusInput, context: WorkerContext): Veri
   const redacted: PduRefusal[] = [];
   const opaqueIds: (readonly [number, EventId])[] = [];
   let signaturesVerified = 0;
+  const seenAuthNids = new Map<EventId, number>();
 
   // Keys were fetched since the batch was here: cached ones may have lapsed.
   if (input.final) context.forgetKeys();
@@ -202,7 +203,7 @@ export function verifyPdus(input: VerifyPdusInput, context: WorkerContext): Veri
       }
       authOffsets[i + 1] = authKeys.length / EVENT_KEY_BYTES;
     } else {
-      fillAuthNids(index, pdu.authEventIds, target, recordStart + RECORD_HEADER_BYTES);
+      fillAuthNids(index, pdu.authEventIds, target, recordStart + RECORD_HEADER_BYTES, seenAuthNids);
     }
   }
   return {
@@ -224,11 +225,26 @@ export function verifyPdus(input: VerifyPdusInput, context: WorkerContext): Veri
   };
 }
 
-/** An auth event that the index does not list stays NID 0: the event is judged as one whose auth event is missing. */
-function fillAuthNids(index: SharedEventIndex, ids: readonly EventId[], record: Buffer, at: number): void {
-  for (const [i, id] of ids.entries()) {
-    const position = positionOf(index, eventKeyOf(id), 0);
-    record.writeUInt32LE(position < 0 ? 0 : (index.nids[position] as number), at + 4 * i);
+/**
+ * An auth event that the index does not list stays NID 0: the event is judged as one whose auth event is missing. `seen`:
+ * NIDs of this batch's auth events so far, since most rest on the same create event, power levels and join rules.
+ */
+function fillAuthNids(
+  index: SharedEventIndex,
+  ids: readonly EventId[],
+  record: Buffer,
+  at: number,
+  seen: Map<EventId, number>,
+): void {
+  for (let i = 0; i < ids.length; i++) {
+    const id = ids[i] as EventId;
+    let nid = seen.get(id);
+    if (nid === undefined) {
+      const position = positionOf(index, eventKeyOf(id), 0);
+      nid = position < 0 ? 0 : (index.nids[position] as number);
+      seen.set(id, nid);
+    }
+    record.writeUInt32LE(nid, at + 4 * i);
   }
 }
 
