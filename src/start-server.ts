@@ -43,8 +43,8 @@ import { openWorkerPool } from './workers/pool.js';
 
 /** How long our own key counts as valid for our own events: for as long as the process can run. */
 const OWN_KEY_VALID_MS = 100 * 365 * 24 * 60 * 60 * 1000;
-/** Rounds of 124 events in each of a thread's two tasks: about 0.15 s, after which the code is optimised. */
-const WARM_UP_ROUNDS = 8;
+/** Rounds of 124 events in each of a thread's two tasks: about a second, after which the code is optimised. */
+const WARM_UP_ROUNDS = 40;
 /** Rooms whose progress is kept in memory. */
 const PROGRESS_ROOMS_MAX = 1000;
 

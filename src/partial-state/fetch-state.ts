@@ -7,7 +7,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { eventIdOfHash } from '../kernel/matrix/event-key.js';
 import type { EventId, ServerName } from '../kernel/matrix/ids.js';
 import { RemoteError } from '../remote/remote-error.js';
-import { requestEvent, requestState } from '../remote/state-requests.js';
+import { requestEvent, requestStateBefore } from '../remote/state-requests.js';
 import { putIngestRefusals } from '../room/apply-judgements.js';
 import { EventIngest } from '../room/ingest-events.js';
 import type { RoomServer } from '../room/room-server.js';
@@ -59,7 +59,7 @@ export async function fetchState(
     },
   });
   if (missing.length >= listed.count * WHOLE_STATE_SHARE) {
-    const response = await requestState(server.client, via, room.roomId, eventId, signal);
+    const response = await requestStateBefore(server.client, via, 'state', room.roomId, eventId, signal);
     await ingest.read(response.body, new Set(['pdus', 'auth_chain']), () => undefined);
   } else {
     await fetchEvents(server, via, listed, missing, ingest, signal);

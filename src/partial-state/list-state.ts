@@ -10,7 +10,7 @@ import type { EventId, RoomId, ServerName } from '../kernel/matrix/ids.js';
 import { parseEventId } from '../kernel/matrix/ids.js';
 import { RemoteError } from '../remote/remote-error.js';
 import { ResponseSplitter } from '../remote/split-response.js';
-import { requestStateIds } from '../remote/state-requests.js';
+import { requestStateBefore } from '../remote/state-requests.js';
 import type { RoomServer } from '../room/room-server.js';
 import { eventStatuses, VERDICT_BITS } from '../store/event-status.js';
 import { claimEventKey } from '../store/events.js';
@@ -39,7 +39,7 @@ export async function listState(
   signal: AbortSignal,
 ): Promise<ListedState> {
   const stage = server.progressOf(roomId).start('state_ids');
-  const response = await requestStateIds(server.client, via, roomId, eventId, signal);
+  const response = await requestStateBefore(server.client, via, 'state_ids', roomId, eventId, signal);
   const builder = new EventIndexBuilder(Math.floor(server.random() * 2 ** 32));
   const inState = new Set<number>();
   const opaque = new Map<number, EventId>();

@@ -69,36 +69,19 @@ export function sendJoin(
   });
 }
 
-/** The IDs of the state before an event and of its auth chain. */
-export function requestStateIds(
+/** The state before an event and its auth chain: `state_ids` lists IDs, `state` has the events whole. */
+export function requestStateBefore(
   client: FederationClient,
   server: ServerName,
+  form: 'state_ids' | 'state',
   roomId: RoomId,
   eventId: EventId,
   signal: AbortSignal,
-) {
+): Promise<RemoteStream> {
   const query = [['event_id', eventId]] as const;
   return client.requestStream(server, {
     method: 'GET',
-    path: path('v1', 'state_ids', roomId),
-    query,
-    signal,
-    ...STATE_TIMEOUTS,
-  });
-}
-
-/** The state before an event and its auth chain, whole. */
-export function requestState(
-  client: FederationClient,
-  server: ServerName,
-  roomId: RoomId,
-  eventId: EventId,
-  signal: AbortSignal,
-) {
-  const query = [['event_id', eventId]] as const;
-  return client.requestStream(server, {
-    method: 'GET',
-    path: path('v1', 'state', roomId),
+    path: path('v1', form, roomId),
     query,
     signal,
     ...STATE_TIMEOUTS,

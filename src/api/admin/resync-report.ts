@@ -38,8 +38,8 @@ export function resyncReport(server: RoomServer, roomId: RoomId): JsonObject {
       done,
       total,
       bytes,
-      started_ts: startedTs,
-      ended_ts: endedTs,
+      started_ts: startedTs === 0 ? null : startedTs,
+      ended_ts: endedTs === 0 ? null : endedTs,
     })),
   };
 }

@@ -6,9 +6,9 @@
  */
 
 import type { AuthEvent } from '../matrix/auth-event.js';
+import { compareCodePoints } from '../matrix/canonical-json.js';
 import type { EventId } from '../matrix/ids.js';
 import type { RoomVersionRules } from '../matrix/room-versions.js';
-import { compareCodePoints } from './compare-code-points.js';
 import { authEventAt, type EventSource } from './event-source.js';
 
 function powerLevelsCitedBy(rules: RoomVersionRules, event: AuthEvent, source: EventSource): AuthEvent | undefined {

@@ -8,9 +8,9 @@
 
 import type { AuthRuleOptions } from '../event-auth/check-auth-rules.js';
 import type { AuthEvent } from '../matrix/auth-event.js';
+import { compareCodePoints } from '../matrix/canonical-json.js';
 import type { EventId } from '../matrix/ids.js';
 import type { RoomVersionRules } from '../matrix/room-versions.js';
-import { compareCodePoints } from './compare-code-points.js';
 import { authEventIdsOf, type EventSource } from './event-source.js';
 import { iterativeAuthChecks, type RefusedEvent, type ResolvingState } from './iterative-auth-checks.js';
 import { mainlineOrdering } from './mainline-ordering.js';

@@ -9,9 +9,9 @@
 import { createHash } from 'node:crypto';
 import { type AuthRuleOptions, checkAuthRules } from '../event-auth/check-auth-rules.js';
 import type { AuthEvent } from '../matrix/auth-event.js';
+import { compareCodePoints } from '../matrix/canonical-json.js';
 import type { EventId } from '../matrix/ids.js';
 import type { RoomVersionRules } from '../matrix/room-versions.js';
-import { compareCodePoints } from './compare-code-points.js';
 import type { EventSource } from './event-source.js';
 import { eventAt, type ResolvingState } from './iterative-auth-checks.js';
 import { type StateKey, splitStateKey, stateKeyOf } from './state-map.js';

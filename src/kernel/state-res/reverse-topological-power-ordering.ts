@@ -8,10 +8,10 @@
 
 import { powerLevelIn } from '../event-auth/power-levels.js';
 import type { AuthEvent } from '../matrix/auth-event.js';
+import { compareCodePoints } from '../matrix/canonical-json.js';
 import type { EventId } from '../matrix/ids.js';
 import type { RoomVersionRules } from '../matrix/room-versions.js';
 import { BinaryHeap } from './binary-heap.js';
-import { compareCodePoints } from './compare-code-points.js';
 import { authEventAt, authEventIdsOf, type EventSource } from './event-source.js';
 
 interface Vertex {

@@ -2,9 +2,9 @@
 
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { compareCodePoints } from '../../../src/kernel/matrix/canonical-json.js';
 import type { EventId } from '../../../src/kernel/matrix/ids.js';
 import { BinaryHeap } from '../../../src/kernel/state-res/binary-heap.js';
-import { compareCodePoints } from '../../../src/kernel/state-res/compare-code-points.js';
 import { splitStateSets } from '../../../src/kernel/state-res/split-state-sets.js';
 import { splitStateKey, stateKeyOf } from '../../../src/kernel/state-res/state-map.js';
 

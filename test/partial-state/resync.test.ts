@@ -1,0 +1,240 @@
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { EventId, RoomId, ServerName } from '../../src/kernel/matrix/ids.js';
+import type { JsonObject } from '../../src/kernel/matrix/json.js';
+import { roomVersionRules } from '../../src/kernel/matrix/room-versions.js';
+import { hashAndSignPdu } from '../../src/kernel/signatures/sign-pdu.js';
+import { resyncRoom } from '../../src/partial-state/resync-room.js';
+import { Resyncs } from '../../src/partial-state/resyncs.js';
+import { receivePdus } from '../../src/room/receive-pdus.js';
+import { sendEvent } from '../../src/room/send-event.js';
+import { eventVerdict, Verdict } from '../../src/store/event-status.js';
+import { eventIdOfNid, eventNidOf } from '../../src/store/events.js';
+import { joinedServers, loadRoom, partialStateEvents } from '../../src/store/rooms.js';
+import { stateEvent } from '../../src/store/state-groups.js';
+import { roomTimeline } from '../../src/store/timeline.js';
+import { BOB, HS3_KEY, NOW, OWN_KEY, ROOM, ServedRoom } from '../api/federation/served-room.js';
+import { Joiner, membersOf } from './joiner.js';
+
+const HS1 = 'hs1' as ServerName;
+const CAROL = '@carol:hs3';
+const MALLORY = '@mallory:hs3';
+
+let resident: ServedRoom;
+let joiner: Joiner;
+
+beforeEach(async () => {
+  resident = new ServedRoom();
+  joiner = new Joiner(resident);
+  await resident.createRoom();
+  // A room with a name has no heroes, so that a partial join gets no members.
+  await resident.send('m.room.name', '', { name: 'A room' });
+  for (const user of [CAROL, '@dave:hs3', MALLORY]) await resident.join(HS3_KEY, user);
+});
+
+afterEach(async () => {
+  await joiner.close();
+  await resident.close();
+});
+
+function residentMembers(): string[] {
+  const room = loadRoom(resident.store, ROOM);
+  return room === undefined ? [] : membersOf(resident.server, room);
+}
+
+function say(body: string): Promise<EventId> {
+  const content = { msgtype: 'm.text', body };
+  return sendEvent(joiner.server, ROOM, { type: 'm.room.message', sender: BOB, stateKey: undefined, content });
+}
+
+describe('a room that was joined with partial state', () => {
+  it('is usable: the join is in the timeline, members are missing, a message can be sent', async () => {
+    await joiner.join();
+    const { residency, nid } = joiner.room();
+    expect(residency).toBe('partial-state');
+    expect(joiner.members()).not.toContain(`${CAROL} join`);
+    expect(joiner.partialRow()?.servers.toSorted()).toEqual(['hs1', 'hs3']);
+    const sent = await say('hello');
+    const timeline = roomTimeline(joiner.store, nid, { after: 0, upTo: 100, limit: 10 });
+    const row = joiner.partialRow();
+    expect(timeline.map(({ event }) => eventIdOfNid(joiner.store, event))).toEqual([
+      row && eventIdOfNid(joiner.store, row.joinNid),
+      sent,
+    ]);
+    expect(partialStateEvents(joiner.store, nid)).toHaveLength(2);
+  });
+
+  it('has the full state of the resident after its resynchronisation, and nothing partial is left', async () => {
+    await joiner.join();
+    await say('while partial');
+    expect(await joiner.resync()).toBe(true);
+    const { residency, nid } = joiner.room();
+    expect(residency).toBe('full-state');
+    expect(joiner.members()).toEqual(residentMembers());
+    expect(joiner.members()).toContain(`${CAROL} join`);
+    expect(joiner.partialRow()).toBeUndefined();
+    expect(partialStateEvents(joiner.store, nid)).toEqual([]);
+    expect([...joinedServers(joiner.store, nid)]).toEqual([
+      ['hs1', 1],
+      ['hs2', 1],
+      ['hs3', 3],
+    ]);
+    await say('while full');
+  });
+
+  it('asks for events one by one where less than a tenth of the state is missing', async () => {
+    for (let n = 0; n < 40; n++) await resident.send('org.example.fact', `${n}`, { n });
+    await joiner.join();
+    joiner.asked.length = 0;
+    expect(await joiner.resync()).toBe(true);
+    expect(joiner.asked).not.toContain('hs1 state');
+    expect(joiner.asked.filter((line) => line === 'hs1 event').length).toBeGreaterThan(3);
+    expect(joiner.members()).toEqual(residentMembers());
+  });
+
+  it('keeps a state event that was sent while its state was partial', async () => {
+    await joiner.join();
+    const topic = await resident.send('m.room.topic', '', { topic: 'before the resync' });
+    const answer = await resident.call('GET', `/_matrix/federation/v1/event/${encodeURIComponent(topic)}`, {
+      as: HS3_KEY,
+    });
+    const [pdu] = answer.body.pdus as JsonObject[];
+    await receivePdus(joiner.server, HS1, ROOM, [pdu as JsonObject]);
+    expect(await joiner.resync()).toBe(true);
+    const { nid, currentGroup } = joiner.room();
+    const found = stateEvent(joiner.store, nid, currentGroup, 'm.room.topic', '');
+    expect(eventIdOfNid(joiner.store, found)).toBe(topic);
+  });
+});
+
+describe('a resynchronisation that goes wrong', () => {
+  it.each([
+    ['no JSON', '<html>'],
+    ['JSON that is no list of state', '{"pdu_ids":[],"auth_chain_ids":[]}'],
+    ['IDs that are none', '{"pdu_ids":["nonsense"],"auth_chain_ids":[]}'],
+    ['an answer that ends in the middle', '{"pdu_ids":["$abc'],
+  ])('goes on with the next server when the first one answers %s', async (_what, text) => {
+    await joiner.join();
+    joiner.intercept = (server, { path }) => (server === HS1 && path.includes('/state_ids/') ? text : undefined);
+    expect(await joiner.resync()).toBe(true);
+    expect(joiner.asked).toContain('hs3 state_ids');
+    expect(joiner.room().residency).toBe('full-state');
+    expect(joiner.members()).toEqual(residentMembers());
+  });
+
+  it('backs off when every server fails: the room stays partial and keeps why', async () => {
+    await joiner.join();
+    joiner.intercept = (_server, { path }) => (path.includes('/state_ids/') ? '<html>' : undefined);
+    expect(await joiner.resync()).toBe(false);
+    expect(joiner.room().residency).toBe('partial-state');
+    const row = joiner.partialRow();
+    expect(row?.attempts).toBe(1);
+    expect(row?.nextTryTs).toBeGreaterThan(NOW);
+    expect(row?.lastFailure).toMatch(/not a JSON object/);
+    joiner.intercept = () => undefined;
+    expect(await joiner.resync()).toBe(true);
+  });
+
+  it('is refused as malformed when the list names an event of another room', async () => {
+    const other = '!other:hs1' as RoomId;
+    await resident.createRoom(undefined, undefined, other);
+    await joiner.join(other);
+    await joiner.join();
+    const foreign = eventIdOfNid(joiner.store, joiner.room(other).createNid);
+    joiner.intercept = async (_server, { path }, real) => {
+      if (!path.includes('/state_ids/')) return undefined;
+      const answer = (await real()) as { pdu_ids: string[] };
+      return { ...answer, pdu_ids: [...answer.pdu_ids, foreign] };
+    };
+    const attempt = resyncRoom(joiner.server, joiner.room(), HS1, new AbortController().signal);
+    await expect(attempt).rejects.toMatchObject({ kind: 'malformed' });
+    expect(joiner.room().residency).toBe('partial-state');
+  });
+
+  it('is refused as malformed when the list lacks the create event', async () => {
+    await joiner.join();
+    const create = eventIdOfNid(joiner.store, joiner.room().createNid);
+    joiner.intercept = async (_server, { path }, real) => {
+      if (!path.includes('/state_ids/')) return undefined;
+      const answer = (await real()) as { pdu_ids: string[] };
+      return { ...answer, pdu_ids: answer.pdu_ids.filter((id) => id !== create) };
+    };
+    const attempt = resyncRoom(joiner.server, joiner.room(), HS1, new AbortController().signal);
+    await expect(attempt).rejects.toMatchObject({ kind: 'malformed' });
+  });
+
+  it('fetches nothing again that is stored when it is stopped in the middle and started anew', async () => {
+    await joiner.join();
+    joiner.asked.length = 0;
+    let stopped: Promise<void> | undefined;
+    const first = new Resyncs(joiner.server, () => undefined);
+    const reached = new Promise<void>((resolve) => {
+      // The prev_event of the join is asked for when the whole state is stored.
+      joiner.intercept = (_server, { path }) => {
+        if (path.includes('/event/')) {
+          stopped = first.close();
+          resolve();
+        }
+        return undefined;
+      };
+    });
+    first.start(ROOM);
+    await reached;
+    await stopped;
+    expect(joiner.asked).toEqual(['hs1 state_ids', 'hs1 state', 'hs1 event']);
+    expect(joiner.room().residency).toBe('partial-state');
+    expect(joiner.partialRow()?.attempts).toBe(0);
+    joiner.intercept = () => undefined;
+    joiner.asked.length = 0;
+    expect(await joiner.resync()).toBe(true);
+    expect(joiner.asked).toEqual(['hs1 state_ids', 'hs1 event']);
+    expect(joiner.members()).toEqual(residentMembers());
+  });
+});
+
+describe('un-partial-stating', () => {
+  it('rejects an event that was accepted while partial, where its sender was banned in truth', async () => {
+    const membership = memberEvent(MALLORY);
+    await resident.send('m.room.member', MALLORY, { membership: 'ban' });
+    await joiner.join();
+    const rules = roomVersionRules('11');
+    const row = joiner.partialRow();
+    if (rules === undefined || row === undefined) throw new Error('no partial room of version 11');
+    const message = hashAndSignPdu(
+      rules,
+      {
+        type: 'm.room.message',
+        room_id: ROOM,
+        sender: MALLORY,
+        content: { body: 'still here' },
+        auth_events: [createEvent(), stateEventId('m.room.power_levels', ''), membership],
+        prev_events: [eventIdOfNid(joiner.store, row.joinNid)],
+        depth: 50,
+        origin_server_ts: NOW,
+      },
+      HS3_KEY,
+    );
+    await receivePdus(joiner.server, HS3_KEY.serverName, ROOM, [message.json]);
+    const nid = eventNidOf(joiner.store, message.eventId);
+    if (nid === undefined) throw new Error('the message was not stored');
+    const before = eventVerdict(joiner.store, nid);
+    expect(await joiner.resync()).toBe(true);
+    expect([before, eventVerdict(joiner.store, nid)]).toEqual([Verdict.accepted, Verdict.rejected]);
+    expect(joiner.members()).toContain(`${MALLORY} ban`);
+    expect(joiner.room().extremities).not.toContain(nid);
+    await say('after the ban');
+  });
+});
+
+function stateEventId(type: string, stateKey: string): EventId {
+  const room = loadRoom(resident.store, ROOM);
+  if (room === undefined) throw new Error(`no room ${ROOM} on ${OWN_KEY.serverName}`);
+  return eventIdOfNid(resident.store, stateEvent(resident.store, room.nid, room.currentGroup, type, stateKey));
+}
+
+function memberEvent(userId: string): EventId {
+  return stateEventId('m.room.member', userId);
+}
+
+function createEvent(): EventId {
+  return stateEventId('m.room.create', '');
+}
