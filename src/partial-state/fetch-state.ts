@@ -9,11 +9,11 @@ import type { EventId, ServerName } from '../kernel/matrix/ids.js';
 import { RemoteError } from '../remote/remote-error.js';
 import { requestEvent, requestStateBefore } from '../remote/state-requests.js';
 import { putIngestRefusals } from '../room/apply-judgements.js';
+import type { IngestRefusal } from '../room/ingest-events.js';
 import { EventIngest } from '../room/ingest-events.js';
 import type { RoomServer } from '../room/room-server.js';
 import { Verdict } from '../store/event-status.js';
 import { loadRecord } from '../store/events.js';
-import type { EventNid } from '../store/nids.js';
 import type { Room } from '../store/rooms.js';
 import { keyAt } from '../workers/event-index.js';
 import type { ListedState } from './list-state.js';
@@ -68,7 +68,37 @@ export async function fetchState(
   progress.droppedEvents += result.dropped.length;
   progress.redactedEvents += result.redacted.length;
   server.store.write((writer) => putIngestRefusals(writer, room.nid, result.dropped, result.redacted));
+  requireComplete(server, via, listed, result.dropped);
   for (const name of ['fetching', 'verifying', 'storing'] as const) progress.end(name);
+}
+
+/** Throws when something that was listed came neither good nor bad: another server may have it. */
+function requireComplete(
+  server: RoomServer,
+  via: ServerName,
+  listed: ListedState,
+  dropped: readonly IngestRefusal[],
+): void {
+  const refused = new Set(dropped.map(({ eventId }) => eventId));
+  const unnamed = dropped.filter(({ eventId }) => eventId === undefined).length;
+  const withheld: EventId[] = [];
+  for (const [position, verdict] of listedVerdicts(server, listed).entries()) {
+    if (verdict !== Verdict.none) continue;
+    const id = idAt(server, listed, position);
+    if (!refused.has(id)) withheld.push(id);
+  }
+  // What was dropped without a name may be any of them.
+  if (withheld.length <= unnamed) return;
+  throw new RemoteError(
+    'malformed',
+    via,
+    `state: ${withheld.length} listed events did not come, such as ${withheld[0]}`,
+  );
+}
+
+function idAt(server: RoomServer, listed: ListedState, position: number): EventId {
+  const opaque = server.store.tables.opaque_event_id_by_nid.get(nidAt(listed, position)) as EventId | undefined;
+  return opaque ?? eventIdOfHash(keyAt(listed.index, position));
 }
 
 /**
@@ -109,13 +139,11 @@ async function fetchEvents(
   const lanes = Array.from({ length: Math.min(EVENT_REQUESTS_MAX, missing.length) }, async () => {
     while (next < missing.length) {
       const position = missing[next++] as number;
-      const nid = listed.index.nids[position] as EventNid;
-      const opaque = server.store.tables.opaque_event_id_by_nid.get(nid) as EventId | undefined;
-      const id = opaque ?? eventIdOfHash(keyAt(listed.index, position));
+      const id = idAt(server, listed, position);
       try {
         ingest.add('pdus', Buffer.from(JSON.stringify(await requestEvent(server.client, via, id, signal)), 'utf8'));
       } catch (error) {
-        // That it has not this one event is for the judgement to weigh; anything else ends the attempt.
+        // The others are fetched all the same, so that the next server has less to give; anything else ends the attempt.
         if (!(error instanceof RemoteError) || error.kind !== 'refused' || error.status !== 404) throw error;
       }
     }

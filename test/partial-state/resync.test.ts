@@ -5,6 +5,7 @@ import { roomVersionRules } from '../../src/kernel/matrix/room-versions.js';
 import { hashAndSignPdu } from '../../src/kernel/signatures/sign-pdu.js';
 import { resyncRoom } from '../../src/partial-state/resync-room.js';
 import { Resyncs } from '../../src/partial-state/resyncs.js';
+import { RemoteError } from '../../src/remote/remote-error.js';
 import { receivePdus } from '../../src/room/receive-pdus.js';
 import { sendEvent } from '../../src/room/send-event.js';
 import { eventVerdict, Verdict } from '../../src/store/event-status.js';
@@ -160,6 +161,113 @@ describe('a resynchronisation that goes wrong', () => {
     };
     const attempt = resyncRoom(joiner.server, joiner.room(), HS1, new AbortController().signal);
     await expect(attempt).rejects.toMatchObject({ kind: 'malformed' });
+  });
+
+  it('is refused as malformed when the list names two events for one key', async () => {
+    const topics: EventId[] = [];
+    for (const topic of ['old', 'new']) topics.push(await resident.send('m.room.topic', '', { topic }));
+    await resident.join(HS3_KEY, '@erin:hs3');
+    await joiner.join();
+    joiner.intercept = async (_server, { path }, real) => {
+      if (path.includes('/state_ids/')) {
+        const answer = (await real()) as { pdu_ids: string[] };
+        return { ...answer, pdu_ids: [...new Set([...answer.pdu_ids, ...topics])] };
+      }
+      if (!path.includes('/state/')) return undefined;
+      const answer = (await real()) as { pdus: JsonObject[] };
+      const uri = `/_matrix/federation/v1/event/${encodeURIComponent(topics[0] ?? '')}`;
+      const old = await resident.call('GET', uri, { as: HS3_KEY });
+      return { ...answer, pdus: [...answer.pdus, ...(old.body.pdus as JsonObject[])] };
+    };
+    const attempt = resyncRoom(joiner.server, joiner.room(), HS1, new AbortController().signal);
+    await expect(attempt).rejects.toMatchObject({ kind: 'malformed', message: expect.stringContaining('two events') });
+  });
+
+  it('goes on with the next server when the first one withholds an event that it lists', async () => {
+    await joiner.join();
+    joiner.intercept = async (server, { path }, real) => {
+      if (server !== HS1) return undefined;
+      const carol = memberEvent(CAROL);
+      if (path.endsWith(encodeURIComponent(carol))) {
+        throw new RemoteError('refused', server, 'event: not found', { status: 404, errcode: 'M_NOT_FOUND' });
+      }
+      if (!path.includes('/state/')) return undefined;
+      const answer = (await real()) as { pdus: JsonObject[] };
+      return { ...answer, pdus: answer.pdus.filter(({ state_key: user }) => user !== CAROL) };
+    };
+    expect(await joiner.resync()).toBe(true);
+    expect(joiner.asked).toContain('hs3 state_ids');
+    expect(joiner.members()).toEqual(residentMembers());
+  });
+
+  it('completes without a listed event that came and does not verify', async () => {
+    await joiner.join();
+    joiner.intercept = async (_server, { path }, real) => {
+      if (!path.includes('/state/')) return undefined;
+      const answer = (await real()) as { pdus: JsonObject[] };
+      const signatures = { hs3: { 'ed25519:k': 'A'.repeat(86) } };
+      const forged = answer.pdus.map((pdu) => (pdu.state_key === CAROL ? { ...pdu, signatures } : pdu));
+      return { ...answer, pdus: forged };
+    };
+    expect(await joiner.resync()).toBe(true);
+    expect(joiner.asked).not.toContain('hs3 state_ids');
+    expect(joiner.members()).toEqual(residentMembers().filter((member) => member !== `${CAROL} join`));
+  });
+
+  it('can be stopped while the state streams in, and completes when it is started anew', async () => {
+    await joiner.join();
+    let stopped: Promise<void> | undefined;
+    const first = new Resyncs(joiner.server, () => undefined);
+    const reached = new Promise<void>((resolve) => {
+      joiner.intercept = (_server, { path }) => {
+        if (path.includes('/state/')) {
+          stopped = first.close();
+          resolve();
+        }
+        return undefined;
+      };
+    });
+    first.start(ROOM);
+    await reached;
+    await stopped;
+    expect(joiner.room().residency).toBe('partial-state');
+    joiner.intercept = () => undefined;
+    expect(await joiner.resync()).toBe(true);
+    expect(joiner.members()).toEqual(residentMembers());
+  });
+
+  it('gives a message that is sent meanwhile its full state too', async () => {
+    await joiner.join();
+    let sent: EventId | undefined;
+    joiner.intercept = async (_server, { path }) => {
+      if (path.includes('/event/')) sent = await say('in the middle of the resync');
+      return undefined;
+    };
+    expect(await joiner.resync()).toBe(true);
+    expect(sent).toBeDefined();
+    expect(partialStateEvents(joiner.store, joiner.room().nid)).toEqual([]);
+    const nid = sent && eventNidOf(joiner.store, sent);
+    expect(joiner.room().extremities).toEqual([nid]);
+    expect(joiner.members()).toEqual(residentMembers());
+  });
+
+  it('runs once for a room however often it is started, and is resumed after a restart', async () => {
+    await joiner.join();
+    joiner.asked.length = 0;
+    let resyncs: Resyncs | undefined;
+    const completed: number[] = [];
+    await new Promise<void>((resolve) => {
+      resyncs = new Resyncs(joiner.server, (room) => {
+        completed.push(room);
+        resolve();
+      });
+      resyncs.resumeAll();
+      resyncs.start(ROOM);
+      resyncs.start(ROOM);
+    });
+    await resyncs?.close();
+    expect(completed).toEqual([joiner.room().nid]);
+    expect(joiner.asked.filter((line) => line.endsWith('state_ids'))).toEqual(['hs1 state_ids']);
   });
 
   it('fetches nothing again that is stored when it is stopped in the middle and started anew', async () => {

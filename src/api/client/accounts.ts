@@ -19,6 +19,8 @@ import { bodyObject, openEndpoint, userEndpoint } from './client-context.js';
 
 /** Longest password in bytes: hashing costs by it. */
 const PASSWORD_BYTES_MAX = 512;
+/** Longest device ID in bytes, as for user IDs: it is part of keys in the store. */
+const DEVICE_ID_BYTES_MAX = 255;
 const LOCALPART = /^[a-z0-9._=\-/+]+$/;
 
 async function hashPassword(password: string): Promise<string> {
@@ -52,9 +54,17 @@ function passwordOf(body: JsonObject): string {
   return password;
 }
 
+/** The device ID that was asked for, or a new one. Throws 400. */
+function deviceIdOf(body: JsonObject): string {
+  if (typeof body.device_id !== 'string') return randomBytes(6).toString('hex').toUpperCase();
+  if (Buffer.byteLength(body.device_id) > DEVICE_ID_BYTES_MAX) {
+    throw new MatrixError(400, 'M_INVALID_PARAM', `device_id is longer than ${DEVICE_ID_BYTES_MAX} bytes`);
+  }
+  return body.device_id;
+}
+
 /** A new session of a user. */
-function openSession(context: ClientContext, userId: UserId, body: JsonObject): JsonObject {
-  const deviceId = typeof body.device_id === 'string' ? body.device_id : randomBytes(6).toString('hex').toUpperCase();
+function openSession(context: ClientContext, userId: UserId, deviceId: string): JsonObject {
   const token = `joy_${randomBytes(32).toString('base64url')}`;
   context.server.store.write((writer) => putAccessToken(writer, token, { userId, deviceId }));
   return { user_id: userId, access_token: token, device_id: deviceId, home_server: context.server.serverName };
@@ -83,12 +93,13 @@ export function accountEndpoints(context: ClientContext): readonly Endpoint[] {
         return { status: 401, json: { flows: [{ stages: ['m.login.dummy'] }], params: {}, session } };
       }
       const userId = newUserId(context, body);
+      const deviceId = deviceIdOf(body);
       const passwordHash = await hashPassword(passwordOf({ password: randomBytes(18).toString('base64'), ...body }));
       store.write((writer) => {
         if (loadUser(writer, userId) !== undefined) throw new MatrixError(400, 'M_USER_IN_USE', `${userId} is taken`);
         putUser(writer, userId, { passwordHash, createdTs: context.server.clock() });
       });
-      return ok(body.inhibit_login === true ? { user_id: userId } : openSession(context, userId, body));
+      return ok(body.inhibit_login === true ? { user_id: userId } : openSession(context, userId, deviceId));
     }),
     ...openEndpoint('GET', '/login', async () => ok({ flows: [{ type: 'm.login.password' }] })),
     ...openEndpoint('POST', '/login', async (request) => {
@@ -103,7 +114,7 @@ export function accountEndpoints(context: ClientContext): readonly Endpoint[] {
       if (userId === undefined || user === undefined || !(await passwordMatches(user.passwordHash, password))) {
         throw new MatrixError(403, 'M_FORBIDDEN', 'user name or password is wrong');
       }
-      return ok(openSession(context, userId, body));
+      return ok(openSession(context, userId, deviceIdOf(body)));
     }),
     ...userEndpoint(context, 'GET', '/account/whoami', async (_request, { userId, deviceId }) =>
       ok({ user_id: userId, device_id: deviceId, is_guest: false }),

@@ -206,7 +206,7 @@ export class ServedRoom {
 }
 
 /** The body of a response; checks a stated length. */
-async function textOf(response: ApiResponse): Promise<string> {
+export async function textOf(response: ApiResponse): Promise<string> {
   if ('json' in response) return JSON.stringify(response.json);
   if ('bytes' in response) return Buffer.from(response.bytes).toString('utf8');
   const chunks: Uint8Array[] = [];
