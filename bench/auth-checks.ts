@@ -8,7 +8,7 @@
 
 import { loadRecord } from '../src/store/events.js';
 import { NO_EVENT } from '../src/store/nids.js';
-import { AUTH_BATCH_EVENTS_MAX, checkAuthBatch } from '../src/workers/check-auth-batch.js';
+import { AUTH_BATCH_EVENTS_MAX, checkAuthBatch } from '../src/workers/jobs/check-auth-batch.js';
 import { WorkerContext } from '../src/workers/worker-context.js';
 import type { BenchReport, BenchSize } from './measure.js';
 import { measure } from './measure.js';

@@ -15,8 +15,8 @@ import type { Store } from '../src/store/open-store.js';
 import { openStore } from '../src/store/open-store.js';
 import { internRoom } from '../src/store/rooms.js';
 import { putServerKey } from '../src/store/server-keys.js';
+import { verifyPdus } from '../src/workers/jobs/verify-pdus.js';
 import { batchOf } from '../src/workers/pdu-batch.js';
-import { verifyPdus } from '../src/workers/verify-pdus.js';
 import { WorkerContext } from '../src/workers/worker-context.js';
 import type { SignedRoom } from './signed-room.js';
 

@@ -9,9 +9,9 @@
 import { parsePdu } from '../src/kernel/matrix/parse-pdu.js';
 import { verify } from '../src/kernel/signatures/ed25519.js';
 import { hashPdu } from '../src/kernel/signatures/verify-pdu.js';
+import { verifyPdus } from '../src/workers/jobs/verify-pdus.js';
 import type { PduBatch } from '../src/workers/pdu-batch.js';
 import { BATCH_PDUS_MAX, batchOf } from '../src/workers/pdu-batch.js';
-import { verifyPdus } from '../src/workers/verify-pdus.js';
 import { WorkerContext } from '../src/workers/worker-context.js';
 import type { BenchReport, BenchSize } from './measure.js';
 import { measure } from './measure.js';

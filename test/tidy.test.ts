@@ -65,8 +65,7 @@ describe('the tree', () => {
     const folders = new Map<string, number>();
     for (const { path } of sources) folders.set(dirname(path), (folders.get(dirname(path)) ?? 0) + 1);
     const crowded = [...folders].filter(([folder, count]) => {
-      const most =
-        relative(src, folder).startsWith('api/') || folder === join(src, 'room') ? ENDPOINT_FILES_MAX : FILES_MAX;
+      const most = relative(src, folder).startsWith('api/') ? ENDPOINT_FILES_MAX : FILES_MAX;
       return count > most;
     });
     expect({ long: long.map((path) => relative(root, path)), crowded }).toEqual({ long: [], crowded: [] });

@@ -6,9 +6,9 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { ServerName } from '../kernel/matrix/ids.js';
 import { RemoteError } from '../remote/remote-error.js';
-import { applyJudgements } from '../room/apply-judgements.js';
-import type { Judgements } from '../room/judge-events.js';
-import { judgeEvents } from '../room/judge-events.js';
+import { applyJudgements } from '../room/intake/apply-judgements.js';
+import type { Judgements } from '../room/intake/judge-events.js';
+import { judgeEvents } from '../room/intake/judge-events.js';
 import type { RoomServer } from '../room/room-server.js';
 import { Verdict } from '../store/event-status.js';
 import { loadRecord } from '../store/events.js';

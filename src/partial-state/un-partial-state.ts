@@ -12,7 +12,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { RoomId, ServerName, UserId } from '../kernel/matrix/ids.js';
 import { serverNameOf } from '../kernel/matrix/ids.js';
 import { checkAgainst, stateBefore } from '../room/accept-event.js';
-import { judgeEvents } from '../room/judge-events.js';
+import { judgeEvents } from '../room/intake/judge-events.js';
 import { countJoined, stateAfter } from '../room/persist-event.js';
 import type { RoomServer } from '../room/room-server.js';
 import { resolveStoredStates, storedState } from '../room/room-state.js';

@@ -15,9 +15,9 @@ import type { Room } from '../store/rooms.js';
 import { loadRoom } from '../store/rooms.js';
 import { eventContext } from '../store/timeline.js';
 import { acceptEvent } from './accept-event.js';
-import { applyJudgements } from './apply-judgements.js';
-import { EventIngest } from './ingest-events.js';
-import { judgeEvents } from './judge-events.js';
+import { applyJudgements } from './intake/apply-judgements.js';
+import { EventIngest } from './intake/ingest-events.js';
+import { judgeEvents } from './intake/judge-events.js';
 import type { RoomServer } from './room-server.js';
 
 /** Events asked for by one `get_missing_events`. */

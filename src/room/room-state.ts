@@ -12,8 +12,8 @@ import { NO_EVENT } from '../store/nids.js';
 import type { StoreReader } from '../store/open-store.js';
 import type { Room } from '../store/rooms.js';
 import { changeStateGroup, internStateKey, stateEvent } from '../store/state-groups.js';
+import type { ResolveGroupsOutput, StateSetInput } from '../workers/jobs/resolve-groups.js';
 import type { Lane } from '../workers/pool.js';
-import type { ResolveGroupsOutput, StateSetInput } from '../workers/resolve-groups.js';
 import type { RoomServer } from './room-server.js';
 
 /** What of a room its events are read by; a room that is being joined has no row yet. */

@@ -16,7 +16,7 @@ import { acceptEvent } from './accept-event.js';
 import type { EventIntent } from './build-event.js';
 import { buildEvent, selectAuthEvents } from './build-event.js';
 import { queueToRoom } from './distribute-event.js';
-import { EventIngest } from './ingest-events.js';
+import { EventIngest } from './intake/ingest-events.js';
 import type { RoomServer } from './room-server.js';
 import { storedState } from './room-state.js';
 

@@ -16,7 +16,7 @@ import { loadRoomByNid } from '../store/rooms.js';
 import { differingEntries, stateEntries, stateEvent } from '../store/state-groups.js';
 import type { LocalMembership, TimelineEntry } from '../store/timeline.js';
 import { eventContext, localMemberships, roomTimeline, streamPosition } from '../store/timeline.js';
-import { clientEventOf } from '../workers/client-events.js';
+import { clientEventOf } from '../workers/jobs/client-events.js';
 
 export interface SyncRequest {
   readonly userId: UserId;

@@ -3,18 +3,18 @@
  * buffers are moved rather than copied.
  */
 
-import type { CheckAuthBatchInput, CheckAuthBatchOutput } from './check-auth-batch.js';
-import { checkAuthBatch } from './check-auth-batch.js';
-import type { ClientEventsInput, ClientEventsOutput } from './client-events.js';
-import { clientEvents } from './client-events.js';
-import type { FindAuthChainInput, FindAuthChainOutput } from './find-auth-chain.js';
-import { findAuthChain } from './find-auth-chain.js';
-import type { ResolveGroupsInput, ResolveGroupsOutput } from './resolve-groups.js';
-import { resolveGroups } from './resolve-groups.js';
-import type { VerifyPdusInput, VerifyPdusOutput } from './verify-pdus.js';
-import { verifyPdus } from './verify-pdus.js';
-import type { WarmUpInput, WarmUpOutput } from './warm-up.js';
-import { warmUp } from './warm-up.js';
+import type { CheckAuthBatchInput, CheckAuthBatchOutput } from './jobs/check-auth-batch.js';
+import { checkAuthBatch } from './jobs/check-auth-batch.js';
+import type { ClientEventsInput, ClientEventsOutput } from './jobs/client-events.js';
+import { clientEvents } from './jobs/client-events.js';
+import type { FindAuthChainInput, FindAuthChainOutput } from './jobs/find-auth-chain.js';
+import { findAuthChain } from './jobs/find-auth-chain.js';
+import type { ResolveGroupsInput, ResolveGroupsOutput } from './jobs/resolve-groups.js';
+import { resolveGroups } from './jobs/resolve-groups.js';
+import type { VerifyPdusInput, VerifyPdusOutput } from './jobs/verify-pdus.js';
+import { verifyPdus } from './jobs/verify-pdus.js';
+import type { WarmUpInput, WarmUpOutput } from './jobs/warm-up.js';
+import { warmUp } from './jobs/warm-up.js';
 import type { WorkerContext } from './worker-context.js';
 
 export interface Jobs {

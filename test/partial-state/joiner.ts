@@ -13,7 +13,7 @@ import type { FederationClient, RemoteRequest } from '../../src/remote/federatio
 import { requestUri } from '../../src/remote/federation-client.js';
 import { createKeyRing } from '../../src/remote/key-ring.js';
 import { RemoteError } from '../../src/remote/remote-error.js';
-import { joinRoom } from '../../src/room/join-room.js';
+import { joinRoom } from '../../src/room/join/join-room.js';
 import { RoomProgress } from '../../src/room/room-progress.js';
 import { RoomQueues } from '../../src/room/room-queues.js';
 import type { RoomServer } from '../../src/room/room-server.js';

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { ServerName } from '../../src/kernel/matrix/ids.js';
 import type { JsonObject } from '../../src/kernel/matrix/json.js';
-import { joinRoom } from '../../src/room/join-room.js';
+import { joinRoom } from '../../src/room/join/join-room.js';
 import { loadRoom } from '../../src/store/rooms.js';
 import { BOB, HS3_KEY, ROOM, ServedRoom } from '../api/federation/served-room.js';
 import { Joiner } from '../partial-state/joiner.js';

@@ -9,7 +9,7 @@ import { hashAndSignPdu } from '../../src/kernel/signatures/sign-pdu.js';
 import { fillRecordNids } from '../../src/store/event-record.js';
 import type { EventNid, RoomNid } from '../../src/store/nids.js';
 import { NO_EVENT } from '../../src/store/nids.js';
-import { AuthOutcome, checkAuthBatch } from '../../src/workers/check-auth-batch.js';
+import { AuthOutcome, checkAuthBatch } from '../../src/workers/jobs/check-auth-batch.js';
 import { WorkerContext } from '../../src/workers/worker-context.js';
 import { temporaryStore } from '../store/temporary-store.js';
 

@@ -12,10 +12,10 @@ import { RecordFlag, readRecord } from '../../src/store/event-record.js';
 import { putServerKey } from '../../src/store/server-keys.js';
 import { EventIndexBuilder } from '../../src/workers/event-index.js';
 import { inlinePool } from '../../src/workers/inline-pool.js';
+import type { VerifyPdusInput, VerifyPdusOutput } from '../../src/workers/jobs/verify-pdus.js';
+import { Outcome } from '../../src/workers/jobs/verify-pdus.js';
 import { batchOf } from '../../src/workers/pdu-batch.js';
 import { openWorkerPool } from '../../src/workers/pool.js';
-import type { VerifyPdusInput, VerifyPdusOutput } from '../../src/workers/verify-pdus.js';
-import { Outcome } from '../../src/workers/verify-pdus.js';
 import { temporaryStore } from '../store/temporary-store.js';
 
 const room = signedRoom(8, 3);

@@ -8,7 +8,7 @@ import { parseRoomId } from '../../kernel/matrix/ids.js';
 import type { JsonObject } from '../../kernel/matrix/json.js';
 import { isJsonObject } from '../../kernel/matrix/json.js';
 import { MatrixError } from '../../kernel/matrix/matrix-error.js';
-import type { JoinRequest } from '../../room/join-room.js';
+import type { JoinRequest } from '../../room/join/join-room.js';
 import type { RoomServer } from '../../room/room-server.js';
 import type { Room } from '../../store/rooms.js';
 import { loadRoom } from '../../store/rooms.js';

@@ -18,7 +18,7 @@ import type { Room } from '../../store/rooms.js';
 import { stateEntries, stateEvent } from '../../store/state-groups.js';
 import type { LocalMembership } from '../../store/timeline.js';
 import { eventContext } from '../../store/timeline.js';
-import { CLIENT_BATCH_EVENTS_MAX } from '../../workers/client-events.js';
+import { CLIENT_BATCH_EVENTS_MAX } from '../../workers/jobs/client-events.js';
 import type { ApiRequest, ApiResponse, Endpoint } from '../endpoint.js';
 import { ok } from '../endpoint.js';
 import type { ClientContext } from './client-context.js';

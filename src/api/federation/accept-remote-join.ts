@@ -11,7 +11,7 @@ import { MatrixError } from '../../kernel/matrix/matrix-error.js';
 import { addPduSignature } from '../../kernel/signatures/sign-pdu.js';
 import { acceptEvent } from '../../room/accept-event.js';
 import { queueToRoom } from '../../room/distribute-event.js';
-import { EventIngest } from '../../room/ingest-events.js';
+import { EventIngest } from '../../room/intake/ingest-events.js';
 import type { RoomServer } from '../../room/room-server.js';
 import { storedState } from '../../room/room-state.js';
 import type { EventNid, StateGroupNid } from '../../store/nids.js';

@@ -9,7 +9,7 @@ import { LRUCache } from 'lru-cache';
 import type { RoomServer } from '../../room/room-server.js';
 import type { EventNid, StateGroupNid } from '../../store/nids.js';
 import type { Room } from '../../store/rooms.js';
-import type { FindAuthChainOutput } from '../../workers/find-auth-chain.js';
+import type { FindAuthChainOutput } from '../../workers/jobs/find-auth-chain.js';
 
 /** Results kept: up to 1 MB each in the largest known rooms. */
 const CHAINS_CACHED_MAX = 4;

@@ -8,7 +8,7 @@ import { MatrixError } from '../../kernel/matrix/matrix-error.js';
 import type { Room } from '../../store/rooms.js';
 import { isPartialStateEvent } from '../../store/rooms.js';
 import { eventContext } from '../../store/timeline.js';
-import type { FindAuthChainOutput } from '../../workers/find-auth-chain.js';
+import type { FindAuthChainOutput } from '../../workers/jobs/find-auth-chain.js';
 import type { FederationRequest } from './authenticate.js';
 import type { FederationContext } from './federation-context.js';
 import {

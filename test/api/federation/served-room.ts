@@ -18,7 +18,7 @@ import { xMatrixHeader } from '../../../src/kernel/signatures/x-matrix.js';
 import type { FederationClient } from '../../../src/remote/federation-client.js';
 import { createKeyRing } from '../../../src/remote/key-ring.js';
 import { acceptEvent } from '../../../src/room/accept-event.js';
-import { EventIngest } from '../../../src/room/ingest-events.js';
+import { EventIngest } from '../../../src/room/intake/ingest-events.js';
 import { RoomProgress } from '../../../src/room/room-progress.js';
 import { RoomQueues } from '../../../src/room/room-queues.js';
 import type { RoomServer } from '../../../src/room/room-server.js';

@@ -4,25 +4,25 @@
  * Specification v1.19, server-server API, "Joining Rooms"; MSC3706.
  */
 
-import { checkAuthRules } from '../kernel/event-auth/check-auth-rules.js';
-import { createEventIdOf } from '../kernel/event-auth/creators.js';
-import { stateOfAuthEvents } from '../kernel/event-auth/state-lookup.js';
-import type { AuthEvent } from '../kernel/matrix/auth-event.js';
-import type { RoomId, UserId } from '../kernel/matrix/ids.js';
-import { isJsonObject } from '../kernel/matrix/json.js';
-import { MatrixError } from '../kernel/matrix/matrix-error.js';
-import type { RoomVersionRules } from '../kernel/matrix/room-versions.js';
-import type { SignedEvent } from '../kernel/signatures/sign-pdu.js';
-import { verifyInviteSignature } from '../kernel/signatures/verify-invite-signature.js';
-import { eventVerdict, Verdict } from '../store/event-status.js';
-import { eventNidOf, loadRecord, referencedIds } from '../store/events.js';
-import type { EventNid, RoomNid } from '../store/nids.js';
-import { NO_EVENT } from '../store/nids.js';
-import type { IngestResult } from './ingest-events.js';
-import type { Judgements } from './judge-events.js';
-import { judgeEvents } from './judge-events.js';
-import type { RoomServer } from './room-server.js';
-import { loadAuthEvent } from './room-state.js';
+import { checkAuthRules } from '../../kernel/event-auth/check-auth-rules.js';
+import { createEventIdOf } from '../../kernel/event-auth/creators.js';
+import { stateOfAuthEvents } from '../../kernel/event-auth/state-lookup.js';
+import type { AuthEvent } from '../../kernel/matrix/auth-event.js';
+import type { RoomId, UserId } from '../../kernel/matrix/ids.js';
+import { isJsonObject } from '../../kernel/matrix/json.js';
+import { MatrixError } from '../../kernel/matrix/matrix-error.js';
+import type { RoomVersionRules } from '../../kernel/matrix/room-versions.js';
+import type { SignedEvent } from '../../kernel/signatures/sign-pdu.js';
+import { verifyInviteSignature } from '../../kernel/signatures/verify-invite-signature.js';
+import { eventVerdict, Verdict } from '../../store/event-status.js';
+import { eventNidOf, loadRecord, referencedIds } from '../../store/events.js';
+import type { EventNid, RoomNid } from '../../store/nids.js';
+import { NO_EVENT } from '../../store/nids.js';
+import type { IngestResult } from '../intake/ingest-events.js';
+import type { Judgements } from '../intake/judge-events.js';
+import { judgeEvents } from '../intake/judge-events.js';
+import type { RoomServer } from '../room-server.js';
+import { loadAuthEvent } from '../room-state.js';
 
 /** The answer is no state that we can join on: another server may have a better one. */
 export class JoinRefused extends Error {

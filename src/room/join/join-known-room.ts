@@ -3,9 +3,9 @@
  * part or whole), so the join is an event of ours like any other.
  */
 
+import type { RoomServer } from '../room-server.js';
+import { sendEvent } from '../send-event.js';
 import type { JoinRequest } from './join-room.js';
-import type { RoomServer } from './room-server.js';
-import { sendEvent } from './send-event.js';
 
 /** Joins a local user. Throws MatrixError (403 where the state does not allow it). */
 export async function joinKnownRoom(server: RoomServer, request: JoinRequest): Promise<void> {

@@ -5,14 +5,14 @@
  * Reads auth NIDs straight from the records; the visited set is one byte a NID.
  */
 
-import type { RoomVersionRules } from '../kernel/matrix/room-versions.js';
-import { recordAuthNids, recordBodyBytes, recordIsRedacted } from '../store/event-record.js';
-import { eventStatus, StatusBit } from '../store/event-status.js';
-import { servedBody } from '../store/events.js';
-import type { EventNid, StateGroupNid } from '../store/nids.js';
-import type { StoreReader } from '../store/open-store.js';
-import { stateEntries } from '../store/state-groups.js';
-import type { WorkerContext } from './worker-context.js';
+import type { RoomVersionRules } from '../../kernel/matrix/room-versions.js';
+import { recordAuthNids, recordBodyBytes, recordIsRedacted } from '../../store/event-record.js';
+import { eventStatus, StatusBit } from '../../store/event-status.js';
+import { servedBody } from '../../store/events.js';
+import type { EventNid, StateGroupNid } from '../../store/nids.js';
+import type { StoreReader } from '../../store/open-store.js';
+import { stateEntries } from '../../store/state-groups.js';
+import type { WorkerContext } from '../worker-context.js';
 
 export interface FindAuthChainInput {
   readonly roomVersion: string;

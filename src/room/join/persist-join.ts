@@ -3,21 +3,21 @@
  * with partial state, the row that a resynchronisation starts from. All in one transaction.
  */
 
-import type { ServerName } from '../kernel/matrix/ids.js';
-import { isJsonObject } from '../kernel/matrix/json.js';
-import type { RoomVersionRules } from '../kernel/matrix/room-versions.js';
-import type { SignedEvent } from '../kernel/signatures/sign-pdu.js';
-import { internEventIds, loadRecord, referencedIds } from '../store/events.js';
-import type { EventNid } from '../store/nids.js';
-import type { RoomRow } from '../store/rooms.js';
-import { addJoinedCounts, putPartialState } from '../store/rooms.js';
-import { internStateKey, putStateGroup } from '../store/state-groups.js';
-import { applyJudgements, putIngestRefusals } from './apply-judgements.js';
-import { EventIngest } from './ingest-events.js';
+import type { ServerName } from '../../kernel/matrix/ids.js';
+import { isJsonObject } from '../../kernel/matrix/json.js';
+import type { RoomVersionRules } from '../../kernel/matrix/room-versions.js';
+import type { SignedEvent } from '../../kernel/signatures/sign-pdu.js';
+import { internEventIds, loadRecord, referencedIds } from '../../store/events.js';
+import type { EventNid } from '../../store/nids.js';
+import type { RoomRow } from '../../store/rooms.js';
+import { addJoinedCounts, putPartialState } from '../../store/rooms.js';
+import { internStateKey, putStateGroup } from '../../store/state-groups.js';
+import { applyJudgements, putIngestRefusals } from '../intake/apply-judgements.js';
+import { EventIngest } from '../intake/ingest-events.js';
+import { countJoined, persistEvent } from '../persist-event.js';
+import type { RoomServer } from '../room-server.js';
 import type { JoinRequest, ReceivedState } from './join-room.js';
 import { JoinRefused } from './judge-join-state.js';
-import { countJoined, persistEvent } from './persist-event.js';
-import type { RoomServer } from './room-server.js';
 
 /** Stores our signed join through the same door as every event, unjudged; returns its NID. */
 async function storeJoin(

@@ -3,11 +3,11 @@
  * if it had never come; a rejected one stays, so that later events which name it can be judged.
  */
 
-import { StatusBit, setEventStatuses, Verdict } from '../store/event-status.js';
-import { eventIdOfNid, loadRecord } from '../store/events.js';
-import type { EventNid, RoomNid } from '../store/nids.js';
-import type { StoreWriter } from '../store/open-store.js';
-import { putRefusal } from '../store/rooms.js';
+import { StatusBit, setEventStatuses, Verdict } from '../../store/event-status.js';
+import { eventIdOfNid, loadRecord } from '../../store/events.js';
+import type { EventNid, RoomNid } from '../../store/nids.js';
+import type { StoreWriter } from '../../store/open-store.js';
+import { putRefusal } from '../../store/rooms.js';
 import type { IngestRefusal } from './ingest-events.js';
 import type { Judgements } from './judge-events.js';
 

@@ -8,12 +8,12 @@
  */
 
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { eventStatuses, VERDICT_BITS, Verdict } from '../store/event-status.js';
-import type { EventNid } from '../store/nids.js';
-import type { Room } from '../store/rooms.js';
-import { AUTH_BATCH_EVENTS_MAX, AuthOutcome } from '../workers/check-auth-batch.js';
-import type { Lane } from '../workers/pool.js';
-import type { RoomServer } from './room-server.js';
+import { eventStatuses, VERDICT_BITS, Verdict } from '../../store/event-status.js';
+import type { EventNid } from '../../store/nids.js';
+import type { Room } from '../../store/rooms.js';
+import { AUTH_BATCH_EVENTS_MAX, AuthOutcome } from '../../workers/jobs/check-auth-batch.js';
+import type { Lane } from '../../workers/pool.js';
+import type { RoomServer } from '../room-server.js';
 
 /** Events between two turns of the event loop in the topological pass: about 5 ms. */
 const EVENTS_A_TURN = 20_000;

@@ -6,25 +6,25 @@
  * between leaves no half-joined room. MSC3902, MSC3706; specification v1.19, server-server API, "Joining Rooms".
  */
 
-import type { RoomId, ServerName, UserId } from '../kernel/matrix/ids.js';
-import { parseServerName } from '../kernel/matrix/ids.js';
-import type { JsonObject, JsonValue } from '../kernel/matrix/json.js';
-import { isJsonObject } from '../kernel/matrix/json.js';
-import { MatrixError } from '../kernel/matrix/matrix-error.js';
-import type { RoomVersionRules } from '../kernel/matrix/room-versions.js';
-import { ROOM_VERSIONS, roomVersionRules } from '../kernel/matrix/room-versions.js';
-import type { SignedEvent } from '../kernel/signatures/sign-pdu.js';
-import { hashAndSignPdu } from '../kernel/signatures/sign-pdu.js';
-import { RemoteError } from '../remote/remote-error.js';
-import { SplitError } from '../remote/split-response.js';
-import { makeJoin, sendJoin } from '../remote/state-requests.js';
-import { internRoom } from '../store/rooms.js';
-import { buildEvent } from './build-event.js';
+import type { RoomId, ServerName, UserId } from '../../kernel/matrix/ids.js';
+import { parseServerName } from '../../kernel/matrix/ids.js';
+import type { JsonObject, JsonValue } from '../../kernel/matrix/json.js';
+import { isJsonObject } from '../../kernel/matrix/json.js';
+import { MatrixError } from '../../kernel/matrix/matrix-error.js';
+import type { RoomVersionRules } from '../../kernel/matrix/room-versions.js';
+import { ROOM_VERSIONS, roomVersionRules } from '../../kernel/matrix/room-versions.js';
+import type { SignedEvent } from '../../kernel/signatures/sign-pdu.js';
+import { hashAndSignPdu } from '../../kernel/signatures/sign-pdu.js';
+import { RemoteError } from '../../remote/remote-error.js';
+import { SplitError } from '../../remote/split-response.js';
+import { makeJoin, sendJoin } from '../../remote/state-requests.js';
+import { internRoom } from '../../store/rooms.js';
+import { buildEvent } from '../build-event.js';
+import { EventIngest } from '../intake/ingest-events.js';
+import type { RoomServer } from '../room-server.js';
 import { checkTemplate } from './check-template.js';
-import { EventIngest } from './ingest-events.js';
 import { JoinRefused, judgeJoinState } from './judge-join-state.js';
 import { persistJoin } from './persist-join.js';
-import type { RoomServer } from './room-server.js';
 
 /** Servers in the room that are remembered; a room has some ten thousand at most. */
 export const SERVERS_IN_ROOM_MAX = 50_000;

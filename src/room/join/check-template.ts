@@ -4,12 +4,12 @@
  * Specification v1.19, server-server API, "Joining Rooms", GET make_join.
  */
 
-import type { EventId, RoomId, UserId } from '../kernel/matrix/ids.js';
-import { parseEventId, parseUserId } from '../kernel/matrix/ids.js';
-import type { JsonObject, JsonValue } from '../kernel/matrix/json.js';
-import { isJsonObject } from '../kernel/matrix/json.js';
-import { AUTH_EVENTS_MAX, PREV_EVENTS_MAX } from '../kernel/matrix/limits.js';
-import type { RoomVersionRules } from '../kernel/matrix/room-versions.js';
+import type { EventId, RoomId, UserId } from '../../kernel/matrix/ids.js';
+import { parseEventId, parseUserId } from '../../kernel/matrix/ids.js';
+import type { JsonObject, JsonValue } from '../../kernel/matrix/json.js';
+import { isJsonObject } from '../../kernel/matrix/json.js';
+import { AUTH_EVENTS_MAX, PREV_EVENTS_MAX } from '../../kernel/matrix/limits.js';
+import type { RoomVersionRules } from '../../kernel/matrix/room-versions.js';
 
 export interface JoinTemplate {
   readonly authEventIds: readonly EventId[];

@@ -5,19 +5,19 @@
  * The first join of a process is what its user waits for, and unoptimised code verifies at a third of the speed.
  */
 
-import type { EventId, KeyId, RoomId, ServerName } from '../kernel/matrix/ids.js';
-import type { JsonObject } from '../kernel/matrix/json.js';
-import { SEED_BYTES, signingKeyOfSeed } from '../kernel/signatures/ed25519.js';
-import { hashAndSignPdu } from '../kernel/signatures/sign-pdu.js';
-import { fillRecordNids } from '../store/event-record.js';
-import type { EventNid, RoomNid } from '../store/nids.js';
-import type { StoreReader } from '../store/open-store.js';
-import type { ReadTable, ReadTables, TableKey, TableName } from '../store/tables.js';
-import { TABLES } from '../store/tables.js';
+import type { EventId, KeyId, RoomId, ServerName } from '../../kernel/matrix/ids.js';
+import type { JsonObject } from '../../kernel/matrix/json.js';
+import { SEED_BYTES, signingKeyOfSeed } from '../../kernel/signatures/ed25519.js';
+import { hashAndSignPdu } from '../../kernel/signatures/sign-pdu.js';
+import { fillRecordNids } from '../../store/event-record.js';
+import type { EventNid, RoomNid } from '../../store/nids.js';
+import type { StoreReader } from '../../store/open-store.js';
+import type { ReadTable, ReadTables, TableKey, TableName } from '../../store/tables.js';
+import { TABLES } from '../../store/tables.js';
+import { batchOf } from '../pdu-batch.js';
+import { WorkerContext } from '../worker-context.js';
 import { checkAuthBatch } from './check-auth-batch.js';
-import { batchOf } from './pdu-batch.js';
 import { verifyPdus } from './verify-pdus.js';
-import { WorkerContext } from './worker-context.js';
 
 export interface WarmUpInput {
   /** Times that the room is verified and authorised. */

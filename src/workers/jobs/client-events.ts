@@ -4,12 +4,12 @@
  * Specification v1.19, client-server API, "Room event format".
  */
 
-import type { RoomId } from '../kernel/matrix/ids.js';
-import type { JsonObject, JsonValue } from '../kernel/matrix/json.js';
-import type { LoadedEvent } from '../store/events.js';
-import { loadEvent } from '../store/events.js';
-import type { EventNid } from '../store/nids.js';
-import type { WorkerContext } from './worker-context.js';
+import type { RoomId } from '../../kernel/matrix/ids.js';
+import type { JsonObject, JsonValue } from '../../kernel/matrix/json.js';
+import type { LoadedEvent } from '../../store/events.js';
+import { loadEvent } from '../../store/events.js';
+import type { EventNid } from '../../store/nids.js';
+import type { WorkerContext } from '../worker-context.js';
 
 /** Events in one batch: about 10 ms at 10 us each. */
 export const CLIENT_BATCH_EVENTS_MAX = 1024;

@@ -5,20 +5,20 @@
  * Specification v1.19, rooms/v2.md and v12.md, "State resolution".
  */
 
-import type { AuthEvent } from '../kernel/matrix/auth-event.js';
-import type { EventId, RoomId } from '../kernel/matrix/ids.js';
-import type { RoomVersionRules } from '../kernel/matrix/room-versions.js';
-import { verifyInviteSignature } from '../kernel/signatures/verify-invite-signature.js';
-import { authDifferenceOf, conflictedStateSubgraphOf } from '../kernel/state-res/auth-chain.js';
-import type { EventSource } from '../kernel/state-res/event-source.js';
-import { resolveConflicts } from '../kernel/state-res/resolve-conflicts.js';
-import { splitStateKey, stateKeyOf } from '../kernel/state-res/state-map.js';
-import { authEventOf, eventNidOf, loadEvent, loadRecord } from '../store/events.js';
-import type { EventNid, RoomNid, StateGroupNid } from '../store/nids.js';
-import { NO_EVENT } from '../store/nids.js';
-import type { StoreReader } from '../store/open-store.js';
-import { differingEntries, stateEntries, stateEvent } from '../store/state-groups.js';
-import type { WorkerContext } from './worker-context.js';
+import type { AuthEvent } from '../../kernel/matrix/auth-event.js';
+import type { EventId, RoomId } from '../../kernel/matrix/ids.js';
+import type { RoomVersionRules } from '../../kernel/matrix/room-versions.js';
+import { verifyInviteSignature } from '../../kernel/signatures/verify-invite-signature.js';
+import { authDifferenceOf, conflictedStateSubgraphOf } from '../../kernel/state-res/auth-chain.js';
+import type { EventSource } from '../../kernel/state-res/event-source.js';
+import { resolveConflicts } from '../../kernel/state-res/resolve-conflicts.js';
+import { splitStateKey, stateKeyOf } from '../../kernel/state-res/state-map.js';
+import { authEventOf, eventNidOf, loadEvent, loadRecord } from '../../store/events.js';
+import type { EventNid, RoomNid, StateGroupNid } from '../../store/nids.js';
+import { NO_EVENT } from '../../store/nids.js';
+import type { StoreReader } from '../../store/open-store.js';
+import { differingEntries, stateEntries, stateEvent } from '../../store/state-groups.js';
+import type { WorkerContext } from '../worker-context.js';
 
 /** A state: a stored group with changes on top, or (group 0) nothing but the changes. */
 export interface StateSetInput {

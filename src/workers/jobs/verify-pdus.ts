@@ -7,14 +7,14 @@
  */
 
 import { isAscii, isUtf8 } from 'node:buffer';
-import { EVENT_KEY_BYTES, eventKeyOf } from '../kernel/matrix/event-key.js';
-import type { EventId, RoomId } from '../kernel/matrix/ids.js';
-import type { Pdu } from '../kernel/matrix/parse-pdu.js';
-import { parsePdu } from '../kernel/matrix/parse-pdu.js';
-import { redactContent } from '../kernel/matrix/redact.js';
-import type { RoomVersionRules } from '../kernel/matrix/room-versions.js';
-import type { KeyLookup, KeyNeed, PduVerification } from '../kernel/signatures/verify-pdu.js';
-import { verifyPdu } from '../kernel/signatures/verify-pdu.js';
+import { EVENT_KEY_BYTES, eventKeyOf } from '../../kernel/matrix/event-key.js';
+import type { EventId, RoomId } from '../../kernel/matrix/ids.js';
+import type { Pdu } from '../../kernel/matrix/parse-pdu.js';
+import { parsePdu } from '../../kernel/matrix/parse-pdu.js';
+import { redactContent } from '../../kernel/matrix/redact.js';
+import type { RoomVersionRules } from '../../kernel/matrix/room-versions.js';
+import type { KeyLookup, KeyNeed, PduVerification } from '../../kernel/signatures/verify-pdu.js';
+import { verifyPdu } from '../../kernel/signatures/verify-pdu.js';
 import {
   membershipCode,
   RECORD_AUTH_EVENTS_MAX,
@@ -22,11 +22,11 @@ import {
   RecordFlag,
   recordBytesMax,
   writeRecord,
-} from '../store/event-record.js';
-import type { SharedEventIndex } from './event-index.js';
-import { positionOf } from './event-index.js';
-import type { PduBatch } from './pdu-batch.js';
-import type { WorkerContext } from './worker-context.js';
+} from '../../store/event-record.js';
+import type { SharedEventIndex } from '../event-index.js';
+import { positionOf } from '../event-index.js';
+import type { PduBatch } from '../pdu-batch.js';
+import type { WorkerContext } from '../worker-context.js';
 
 /** What became of a PDU. */
 export const Outcome = { verified: 0, missingKeys: 1, dropped: 2 } as const;

@@ -3,16 +3,16 @@
  * *unjudged*. Nothing reads them as accepted until judge-events.ts has passed over them.
  */
 
-import { EVENT_KEY_BYTES } from '../kernel/matrix/event-key.js';
-import { RECORD_HEADER_BYTES } from '../store/event-record.js';
-import { eventStatuses, StatusBit, setEventStatuses, VERDICT_BITS, Verdict } from '../store/event-status.js';
-import { eventNidOfKey, putEventKey } from '../store/events.js';
-import type { EventNid, RoomNid } from '../store/nids.js';
-import type { StoreWriter } from '../store/open-store.js';
-import { takeNumbers } from '../store/open-store.js';
-import type { SharedEventIndex } from '../workers/event-index.js';
-import type { VerifyPdusOutput } from '../workers/verify-pdus.js';
-import { Outcome } from '../workers/verify-pdus.js';
+import { EVENT_KEY_BYTES } from '../../kernel/matrix/event-key.js';
+import { RECORD_HEADER_BYTES } from '../../store/event-record.js';
+import { eventStatuses, StatusBit, setEventStatuses, VERDICT_BITS, Verdict } from '../../store/event-status.js';
+import { eventNidOfKey, putEventKey } from '../../store/events.js';
+import type { EventNid, RoomNid } from '../../store/nids.js';
+import type { StoreWriter } from '../../store/open-store.js';
+import { takeNumbers } from '../../store/open-store.js';
+import type { SharedEventIndex } from '../../workers/event-index.js';
+import type { VerifyPdusOutput } from '../../workers/jobs/verify-pdus.js';
+import { Outcome } from '../../workers/jobs/verify-pdus.js';
 
 /** Statuses read together: a page. */
 const STATUSES_READ_AT_ONCE = 1024;

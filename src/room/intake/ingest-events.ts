@@ -6,17 +6,17 @@
  * within a limit, so that one slow server's keys never stop the others.
  */
 
-import type { RoomId } from '../kernel/matrix/ids.js';
-import type { JsonValue } from '../kernel/matrix/json.js';
-import { ResponseSplitter } from '../remote/split-response.js';
-import type { EventNid, RoomNid } from '../store/nids.js';
-import type { SharedEventIndex } from '../workers/event-index.js';
-import type { PduBatch } from '../workers/pdu-batch.js';
-import { PduBatcher } from '../workers/pdu-batch.js';
-import type { Lane } from '../workers/pool.js';
-import type { PduRefusal, VerifyPdusOutput } from '../workers/verify-pdus.js';
-import { Outcome } from '../workers/verify-pdus.js';
-import type { RoomServer } from './room-server.js';
+import type { RoomId } from '../../kernel/matrix/ids.js';
+import type { JsonValue } from '../../kernel/matrix/json.js';
+import { ResponseSplitter } from '../../remote/split-response.js';
+import type { EventNid, RoomNid } from '../../store/nids.js';
+import type { SharedEventIndex } from '../../workers/event-index.js';
+import type { PduRefusal, VerifyPdusOutput } from '../../workers/jobs/verify-pdus.js';
+import { Outcome } from '../../workers/jobs/verify-pdus.js';
+import type { PduBatch } from '../../workers/pdu-batch.js';
+import { PduBatcher } from '../../workers/pdu-batch.js';
+import type { Lane } from '../../workers/pool.js';
+import type { RoomServer } from '../room-server.js';
 import { storeVerified } from './store-verified.js';
 
 /** Batches being verified at once, a thread: one running, one waiting in the thread, one in the queue. */

@@ -6,20 +6,20 @@
  * performed on receipt of a PDU", step 4; "Authorization rules".
  */
 
-import { checkAuthEvents } from '../kernel/event-auth/check-auth-events.js';
-import { checkAuthRules } from '../kernel/event-auth/check-auth-rules.js';
-import { stateOfAuthEvents } from '../kernel/event-auth/state-lookup.js';
-import type { AuthEvent } from '../kernel/matrix/auth-event.js';
-import type { EventId, RoomId } from '../kernel/matrix/ids.js';
-import type { JsonObject } from '../kernel/matrix/json.js';
-import { verifyInviteSignature } from '../kernel/signatures/verify-invite-signature.js';
-import type { EventRecord } from '../store/event-record.js';
-import { RecordFlag } from '../store/event-record.js';
-import { authEventOf, eventIdOfRecord, loadBody, loadEvent, loadRecord, referencedIds } from '../store/events.js';
-import type { EventNid, RoomNid } from '../store/nids.js';
-import { NO_EVENT } from '../store/nids.js';
-import type { StoreReader } from '../store/open-store.js';
-import type { WorkerContext } from './worker-context.js';
+import { checkAuthEvents } from '../../kernel/event-auth/check-auth-events.js';
+import { checkAuthRules } from '../../kernel/event-auth/check-auth-rules.js';
+import { stateOfAuthEvents } from '../../kernel/event-auth/state-lookup.js';
+import type { AuthEvent } from '../../kernel/matrix/auth-event.js';
+import type { EventId, RoomId } from '../../kernel/matrix/ids.js';
+import type { JsonObject } from '../../kernel/matrix/json.js';
+import { verifyInviteSignature } from '../../kernel/signatures/verify-invite-signature.js';
+import type { EventRecord } from '../../store/event-record.js';
+import { RecordFlag } from '../../store/event-record.js';
+import { authEventOf, eventIdOfRecord, loadBody, loadEvent, loadRecord, referencedIds } from '../../store/events.js';
+import type { EventNid, RoomNid } from '../../store/nids.js';
+import { NO_EVENT } from '../../store/nids.js';
+import type { StoreReader } from '../../store/open-store.js';
+import type { WorkerContext } from '../worker-context.js';
 
 /** Events in one batch: about 10 ms at 8 us each. */
 export const AUTH_BATCH_EVENTS_MAX = 1024;
