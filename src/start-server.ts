@@ -104,6 +104,7 @@ export async function startServer(config: Config): Promise<RunningServer> {
     }),
     client: clientEndpoints(server, {
       registrationEnabled: config.registration.enabled,
+      defaultRoomVersion: config.defaultRoomVersion,
       partialJoins: federation.partialJoins,
       waiters,
       sync: notifier,

@@ -18,6 +18,18 @@ describe('the store', () => {
     }
   });
 
+  it('undoes a write in the background whole when its function throws, and rejects', async () => {
+    const store = temporaryStore();
+    const failed = store.writeInBackground((writer) => {
+      writer.tables.event_body_by_nid.put(7, Buffer.from('seven'));
+      throw new RangeError('stop');
+    });
+    await expect(failed).rejects.toThrow(RangeError);
+    await store.writeInBackground((writer) => writer.tables.event_body_by_nid.put(8, Buffer.from('eight')));
+    store.refresh();
+    expect([7, 8].map((nid) => store.tables.event_body_by_nid.get(nid)?.toString())).toEqual([undefined, 'eight']);
+  });
+
   it('undoes a write whole when its function throws, counters and appended rows too', () => {
     const store = temporaryStore();
     store.write((writer) => writer.tables.event_body_by_nid.put(1, Buffer.from('one')));

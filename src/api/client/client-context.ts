@@ -28,6 +28,7 @@ export interface ClientIntent {
 
 export interface ClientOptions {
   readonly registrationEnabled: boolean;
+  readonly defaultRoomVersion: string;
   readonly partialJoins: boolean;
   readonly waiters: FullStateWaiters;
   readonly sync: SyncNotifier;

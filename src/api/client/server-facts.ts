@@ -22,7 +22,7 @@ export function serverFactEndpoints(context: ClientContext): readonly Endpoint[]
         capabilities: {
           'm.change_password': { enabled: false },
           'm.room_versions': {
-            default: '11',
+            default: context.defaultRoomVersion,
             available: Object.fromEntries(ROOM_VERSIONS.map((version) => [version, 'stable'])),
           },
         },

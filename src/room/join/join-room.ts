@@ -82,11 +82,11 @@ async function joinThrough(server: RoomServer, request: JoinRequest, candidate: 
   const progress = server.progressOf(roomId);
   progress.server = candidate;
   const make = progress.start('make_join', 1);
-  // The candidate's keys come beside: it is the likeliest notary and signer of what is to be verified next.
-  const [answer] = await Promise.all([
-    makeJoin(server.client, candidate, roomId, userId, ROOM_VERSIONS),
-    server.keys.prefetch([candidate]),
-  ]);
+  // The candidate's keys come beside, and nothing waits for them: a notary that hangs must not hold up a join.
+  server.keys.prefetch([candidate]).catch((error: unknown) => {
+    server.log.warn({ candidate, error: String(error) }, 'keys were not prefetched');
+  });
+  const answer = await makeJoin(server.client, candidate, roomId, userId, ROOM_VERSIONS);
   make.done = 1;
   const rules = roomVersionRules(answer.roomVersion);
   if (rules === undefined)

@@ -2,7 +2,7 @@
  * Job: a self-test that also warms the thread up. A small room with real hashes and signatures is made in memory, verified
  * and authorised by the same code as any other; a thread that gets another answer than "all of it is good" must not serve.
  *
- * The first join of a process is what its user waits for, and unoptimised code verifies at a third of the speed.
+ * The first join of a process is what its user waits for, and unoptimised code is slow.
  */
 
 import type { EventId, KeyId, RoomId, ServerName } from '../../kernel/matrix/ids.js';

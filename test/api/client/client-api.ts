@@ -31,6 +31,7 @@ export class ClientApi {
     this.#router = makeRouter(
       clientEndpoints(server, {
         registrationEnabled,
+        defaultRoomVersion: '11',
         partialJoins: true,
         waiters: this.waiters,
         sync: new SyncNotifier(),
