@@ -11,6 +11,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { closeConnections } from './api-client.js';
 import { checkOutcome, type Outcome } from './check-outcome.js';
+import { profileTables } from './measure/profile.js';
 import { makeReport, tableOf } from './measure/report.js';
 import { verifyOnly } from './measure/verify-only.js';
 import { HELP, type HqOptions, OptionError, parseOptions } from './options.js';
@@ -62,13 +63,14 @@ async function runHq(options: HqOptions, folders: Cleanup, servers: Cleanup): Pr
   const manifest = await readManifest(room.folder);
   print(`room ${manifest.room_id}: ${manifest.events} events, synthetic, room version ${manifest.room_version}`);
   const run = await prepareRun(await runDir(options, folders), room, manifest, options);
-  const { figures, outcome } = await joinRoom(run, room, manifest, servers);
+  const { figures, outcome } = await joinRoom(run, room, manifest, servers, options.profileDir);
   // The floor is measured on idle cores, with the resident's store to itself.
   await servers.run();
   const floor = await verifyOnly(run.residentDataDir, manifest, options.threads);
   const report = makeReport(options, manifest, figures, outcome, floor);
   print(`\n${tableOf(report)}`);
   if (options.jsonFile !== undefined) await writeFile(options.jsonFile, `${JSON.stringify(report, null, 2)}\n`);
+  if (options.profileDir !== undefined) print(await profileTables(options.profileDir, manifest.events));
   printDifferences(outcome);
   return outcome.differences.length === 0;
 }
@@ -93,17 +95,23 @@ async function runDir(options: HqOptions, folders: Cleanup): Promise<string> {
   return dir;
 }
 
-async function joinRoom(run: RunFolders, room: CachedRoom, manifest: Manifest, servers: Cleanup): Promise<Joined> {
+async function joinRoom(
+  run: RunFolders,
+  room: CachedRoom,
+  manifest: Manifest,
+  servers: Cleanup,
+  profileDir: string | undefined,
+): Promise<Joined> {
   servers.add(closeConnections);
   const sink = await startOriginSink(run.sinkPort, run.sinkCertificate);
   servers.add(sink.close);
-  const start = async (folder: RunFolders['joiner']): Promise<ServerProcess> => {
-    const server = await startServer(folder);
+  const start = async (folder: RunFolders['joiner'], profileDir?: string): Promise<ServerProcess> => {
+    const server = await startServer(folder, profileDir);
     servers.add(server.stop);
     return server;
   };
   const resident = await start(run.resident);
-  const joiner = await start(run.joiner);
+  const joiner = await start(run.joiner, profileDir);
   const joined = joinAndCheck(joiner, resident, room, manifest);
   // When a process dies its requests fail too, later and with less to say.
   joined.catch(() => undefined);

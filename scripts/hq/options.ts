@@ -14,6 +14,7 @@ export const HELP = `npm run hq -- [options]: joins a synthetic room of Matrix H
   --full                 ask for the full send_join instead of a partial one
   --sabotage             change one planted event behind the manifest's back: the run must then exit 1
   --keep DIR             run in DIR, which must not exist, and keep it
+  --profile DIR          leave a CPU profile of each of the joiner's threads in DIR, and say where its time went
   --json FILE            write all figures to FILE
   --help                 this text
 
@@ -32,6 +33,7 @@ export interface HqOptions {
   readonly sabotage: boolean;
   readonly keepDir: string | undefined;
   readonly jsonFile: string | undefined;
+  readonly profileDir: string | undefined;
   readonly help: boolean;
 }
 
@@ -54,6 +56,7 @@ export function parseOptions(argv: readonly string[]): HqOptions {
       sabotage: { type: 'boolean', default: false },
       keep: { type: 'string' },
       json: { type: 'string' },
+      profile: { type: 'string' },
       help: { type: 'boolean', default: false },
     },
   });
@@ -68,6 +71,7 @@ export function parseOptions(argv: readonly string[]): HqOptions {
     sabotage: values.sabotage,
     keepDir: values.keep === undefined ? undefined : resolve(values.keep),
     jsonFile: values.json === undefined ? undefined : resolve(values.json),
+    profileDir: values.profile === undefined ? undefined : resolve(values.profile),
     help: values.help,
   };
 }
