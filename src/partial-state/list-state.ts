@@ -8,6 +8,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { EVENT_KEY_BYTES, eventKeyOf, isHashEventId } from '../kernel/matrix/event-key.js';
 import type { EventId, RoomId, ServerName } from '../kernel/matrix/ids.js';
 import { parseEventId } from '../kernel/matrix/ids.js';
+import { HASH_EVENT_ID_BYTES, isHashEventIdAt, writeHashEventKey } from '../kernel/pdu-bytes/hash-event-id.js';
 import { RemoteError } from '../remote/remote-error.js';
 import { ResponseSplitter } from '../remote/split-response.js';
 import { requestStateBefore } from '../remote/state-requests.js';
@@ -43,10 +44,17 @@ export async function listState(
   const builder = new EventIndexBuilder(Math.floor(server.random() * 2 ** 32));
   const inState = new Set<number>();
   const opaque = new Map<number, EventId>();
+  const key = Buffer.alloc(EVENT_KEY_BYTES);
   let malformed: string | undefined;
   const splitter = new ResponseSplitter({
     arrays: new Set(['pdu_ids', 'auth_chain_ids']),
     element: (field, bytes) => {
+      if (bytes.length === HASH_EVENT_ID_BYTES + 2 && isHashEventIdAt(bytes, 1)) {
+        writeHashEventKey(bytes, 1, key, 0);
+        const position = builder.add(key);
+        if (field === 'pdu_ids') inState.add(position);
+        return;
+      }
       const id = parseEventId(bytes[0] === 0x22 ? (JSON.parse(bytes.toString('utf8')) as unknown) : undefined);
       if (id === undefined) {
         malformed ??= `${field} holds something that is not an event ID`;

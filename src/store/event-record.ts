@@ -6,7 +6,11 @@
  * each | type, state key, sender as UTF-8. A worker writes it with NIDs of 0; the main thread fills them in place.
  */
 
+import { EVENT_KEY_BYTES } from '../kernel/matrix/event-key.js';
 import type { UserId } from '../kernel/matrix/ids.js';
+import type { PduScan } from '../kernel/pdu-bytes/scan-pdu.js';
+import { MemberNumber as M } from '../kernel/pdu-bytes/scan-pdu.js';
+import type { PduBytesVerifier } from '../kernel/pdu-bytes/verify-pdu-bytes.js';
 import type { EventNid, RoomNid } from './nids.js';
 
 export const RECORD_HEADER_BYTES = 68;
@@ -104,6 +108,49 @@ export function writeRecord(target: Buffer, at: number, draft: RecordDraft): num
   return strings + typeBytes + stateKeyBytes + senderBytes - at;
 }
 
+/** Bytes that the record of a scanned event takes. */
+export function scannedRecordBytes(scan: PduScan): number {
+  const { starts, ends } = scan;
+  const stateKeyBytes = scan.has(M.state_key) ? (ends[M.state_key] as number) - (starts[M.state_key] as number) - 2 : 0;
+  const typeBytes = (ends[M.type] as number) - (starts[M.type] as number) - 2;
+  const senderBytes = (ends[M.sender] as number) - (starts[M.sender] as number) - 2;
+  return RECORD_HEADER_BYTES + 4 * scan.authCount + typeBytes + stateKeyBytes + senderBytes;
+}
+
+/** writeRecord for an event that was verified from its bytes, with room for scannedRecordBytes. */
+export function writeScannedRecord(
+  target: Buffer,
+  at: number,
+  bytes: Uint8Array,
+  { scan, eventKey, membershipCode }: PduBytesVerifier,
+  bodyBytes: number,
+): void {
+  const strings = at + RECORD_HEADER_BYTES + 4 * scan.authCount;
+  const isState = scan.has(M.state_key);
+  const typeEnd = copyString(target, strings, bytes, scan, M.type);
+  const stateKeyEnd = isState ? copyString(target, typeEnd, bytes, scan, M.state_key) : typeEnd;
+  const senderEnd = copyString(target, stateKeyEnd, bytes, scan, M.sender);
+  target.fill(0, at, strings);
+  target.writeUInt32LE(bodyBytes, at + 4);
+  target.writeDoubleLE(scan.depth, at + DEPTH);
+  target.writeDoubleLE(scan.originServerTs, at + TIMESTAMP);
+  target[at + FLAGS] = (isState ? RecordFlag.state : 0) | (membershipCode === 0 ? RecordFlag.richContent : 0);
+  target[at + MEMBERSHIP] = membershipCode;
+  target[at + AUTH_COUNT] = scan.authCount;
+  target.writeUInt16LE(typeEnd - strings, at + TYPE_BYTES);
+  target.writeUInt16LE(stateKeyEnd - typeEnd, at + STATE_KEY_BYTES);
+  target.writeUInt16LE(senderEnd - stateKeyEnd, at + SENDER_BYTES);
+  for (let i = 0; i < EVENT_KEY_BYTES; i++) target[at + KEY + i] = eventKey[i] as number;
+}
+
+/** Copies a string member without its quotes; returns where it ends. */
+function copyString(target: Buffer, at: number, bytes: Uint8Array, scan: PduScan, member: number): number {
+  const end = (scan.ends[member] as number) - 1;
+  let to = at;
+  for (let i = (scan.starts[member] as number) + 1; i < end; i++) target[to++] = bytes[i] as number;
+  return to;
+}
+
 /** Fills in what the worker could not know. `authNids[i]` in the order of the event's auth_events. */
 export function fillRecordNids(record: Buffer, at: number, roomNid: RoomNid, authNids: readonly EventNid[]): void {
   record.writeUInt32LE(roomNid, at);
@@ -134,6 +181,45 @@ export function readRecord(bytes: Buffer): EventRecord {
     eventKey: Buffer.from(bytes.subarray(KEY, KEY + 32)),
     authNids,
   };
+}
+
+/** What the auth rules ask of an ordinary membership, see readPlainMembership. */
+export interface PlainMembership {
+  readonly roomNid: RoomNid;
+  readonly membership: Membership;
+  readonly sender: UserId;
+  readonly stateKey: string;
+}
+
+/** The quick reading of an ordinary membership's record; undefined for every event with content of its own to look at. */
+export function readPlainMembership(bytes: Buffer): PlainMembership | undefined {
+  const flags = bytes[FLAGS] as number;
+  const membership = MEMBERSHIPS[bytes[MEMBERSHIP] as number] ?? '';
+  if ((flags & RecordFlag.richContent) !== 0 || (flags & RecordFlag.state) === 0 || membership === '') return undefined;
+  const stateKeyStart = RECORD_HEADER_BYTES + 4 * (bytes[AUTH_COUNT] as number) + u16(bytes, TYPE_BYTES);
+  const senderStart = stateKeyStart + u16(bytes, STATE_KEY_BYTES);
+  const end = senderStart + u16(bytes, SENDER_BYTES);
+  const sender = bytes.toString('utf8', senderStart, end) as UserId;
+  const stateKey = isRepeated(bytes, stateKeyStart, senderStart, end)
+    ? sender
+    : bytes.toString('utf8', stateKeyStart, senderStart);
+  return { roomNid: recordRoomNid(bytes), membership, sender, stateKey };
+}
+
+function u16(bytes: Uint8Array, at: number): number {
+  return (bytes[at] as number) | ((bytes[at + 1] as number) << 8);
+}
+
+/** Whether bytes[start .. middle] come again from middle to end. */
+function isRepeated(bytes: Uint8Array, start: number, middle: number, end: number): boolean {
+  if (middle - start !== end - middle) return false;
+  for (let i = 0; i < middle - start; i++) if (bytes[start + i] !== bytes[middle + i]) return false;
+  return true;
+}
+
+/** The room straight from a record's bytes. */
+export function recordRoomNid(bytes: Buffer): RoomNid {
+  return bytes.readUInt32LE(0) as RoomNid;
 }
 
 /** Auth NIDs straight from a record's bytes. */

@@ -72,16 +72,16 @@ export function internStateKeys(
   room: RoomNid,
   keys: readonly (readonly [type: string, stateKey: string])[],
 ): StateKeyNid[] {
-  const places = keys.map(([type, stateKey]) => stateKeyNidOf(writer, room, type, stateKey));
-  const fresh = places.filter((place) => place === undefined).length;
-  let next = takeNumbers(writer, `next_state_key_nid:${room}`, fresh) - 1;
-  return places.map((place, i) => {
-    if (place !== undefined) return place;
-    const [type, stateKey] = keys[i] as readonly [string, string];
-    const made = (stateKeyNidOf(writer, room, type, stateKey) ?? next++) as StateKeyNid;
-    writer.tables.state_key_nid.put(placeKey(room, type, stateKey), made);
-    return made;
+  const counter = `next_state_key_nid:${room}`;
+  const first = takeNumbers(writer, counter, 0) - 1;
+  let next = first;
+  const places = keys.map(([type, stateKey]) => {
+    const key = placeKey(room, type, stateKey);
+    if (writer.tables.state_key_nid.putNew(key, next)) return next++ as StateKeyNid;
+    return writer.tables.state_key_nid.get(key) as StateKeyNid;
   });
+  takeNumbers(writer, counter, next - first);
+  return places;
 }
 
 /** The event at one place of a state, or NO_EVENT. */

@@ -130,7 +130,8 @@ export function openTables(root: RootDatabase): WriteTables {
   const tables: Partial<Record<TableName, WriteTable>> = {};
   for (const name of Object.keys(TABLES) as TableName[]) {
     const { keyEncoding, encoding } = TABLES[name];
-    const database = root.openDB({ name, keyEncoding, encoding, cache: false } as never);
+    // Without records an object is a plain map: with them every shape compiles a function of its own when it is read.
+    const database = root.openDB({ name, keyEncoding, encoding, cache: false, useRecords: false } as never);
     tables[name] = keyEncoding === 'uint32' ? appendingTableOf(database) : tableOf(database);
   }
   return tables as WriteTables;

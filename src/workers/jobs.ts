@@ -11,7 +11,8 @@ import type { FindAuthChainInput, FindAuthChainOutput } from './jobs/find-auth-c
 import { findAuthChain } from './jobs/find-auth-chain.js';
 import type { ResolveGroupsInput, ResolveGroupsOutput } from './jobs/resolve-groups.js';
 import { resolveGroups } from './jobs/resolve-groups.js';
-import type { VerifyPdusInput, VerifyPdusOutput } from './jobs/verify-pdus.js';
+import type { VerifyPdusOutput } from './jobs/verified-batch.js';
+import type { VerifyPdusInput } from './jobs/verify-pdus.js';
 import { verifyPdus } from './jobs/verify-pdus.js';
 import type { WarmUpInput, WarmUpOutput } from './jobs/warm-up.js';
 import { warmUp } from './jobs/warm-up.js';

@@ -8,6 +8,8 @@ import type { AuthEvent } from '../kernel/matrix/auth-event.js';
 import type { KeyId, ServerName } from '../kernel/matrix/ids.js';
 import type { RoomVersionRules } from '../kernel/matrix/room-versions.js';
 import { roomVersionRules } from '../kernel/matrix/room-versions.js';
+import type { SignerLookup } from '../kernel/pdu-bytes/verify-pdu-bytes.js';
+import { hasBytesPath, PduBytesVerifier, splitSigner } from '../kernel/pdu-bytes/verify-pdu-bytes.js';
 import type { VerifyKey } from '../kernel/signatures/verify-pdu.js';
 import type { EventNid } from '../store/nids.js';
 import type { StoreReader } from '../store/open-store.js';
@@ -23,6 +25,9 @@ export class WorkerContext {
   readonly reader: StoreReader;
   readonly #authEvents = new Map<EventNid, AuthEvent>();
   readonly #keys = new Map<string, VerifyKey>();
+  readonly #signerKeys = new Map<string, VerifyKey>();
+  /** By room version. */
+  readonly #bytesVerifiers = new Map<string, PduBytesVerifier>();
 
   constructor(reader: StoreReader) {
     this.reader = reader;
@@ -50,21 +55,44 @@ export class WorkerContext {
   }
 
   /**
-   * A parsed event that other events rest on, from the cache or by `load`. What the auth rules read of an event never
-   * changes, a redaction of it included, so that a cached one stays right.
+   * A parsed event that other events rest on, as kept by keepAuthEvent. What the auth rules read of an event never changes,
+   * a redaction of it included, so that a cached one stays right.
    */
-  authEvent(nid: EventNid, load: () => AuthEvent | undefined): AuthEvent | undefined {
-    const cached = this.#authEvents.get(nid);
-    if (cached !== undefined) return cached;
-    const event = load();
-    if (event === undefined) return undefined;
+  authEvent(nid: EventNid): AuthEvent | undefined {
+    return this.#authEvents.get(nid);
+  }
+
+  keepAuthEvent(nid: EventNid, event: AuthEvent): void {
     if (this.#authEvents.size >= AUTH_EVENTS_CACHED_MAX) this.#authEvents.clear();
     this.#authEvents.set(nid, event);
-    return event;
   }
+
+  /** What verifies events of a room version from their bytes; undefined where its events have to be parsed. */
+  bytesVerifier(rules: RoomVersionRules): PduBytesVerifier | undefined {
+    if (!hasBytesPath(rules)) return undefined;
+    let verifier = this.#bytesVerifiers.get(rules.version);
+    if (verifier === undefined) {
+      verifier = new PduBytesVerifier(rules);
+      this.#bytesVerifiers.set(rules.version, verifier);
+    }
+    return verifier;
+  }
+
+  /** serverKey, by name and key ID as they stand together in an event. */
+  readonly signerKey: SignerLookup = (signer) => {
+    const cached = this.#signerKeys.get(signer);
+    if (cached !== undefined) return cached;
+    const [server, keyId] = splitSigner(signer);
+    const key = this.serverKey(server as ServerName, keyId as KeyId);
+    if (key === undefined) return undefined;
+    if (this.#signerKeys.size >= KEYS_CACHED_MAX) this.#signerKeys.clear();
+    this.#signerKeys.set(signer, key);
+    return key;
+  };
 
   /** Forgets cached keys, so that those fetched again are read again. */
   forgetKeys(): void {
     this.#keys.clear();
+    this.#signerKeys.clear();
   }
 }

@@ -3,7 +3,7 @@
 import { describe, expect, it } from 'vitest';
 import { type SignedRoom, signedRoom } from '../../bench/signed-room.js';
 import { storeRoom } from '../../bench/stored-room.js';
-import type { EventId } from '../../src/kernel/matrix/ids.js';
+import type { EventId, RoomId } from '../../src/kernel/matrix/ids.js';
 import type { JsonObject } from '../../src/kernel/matrix/json.js';
 import { hashAndSignPdu } from '../../src/kernel/signatures/sign-pdu.js';
 import { fillRecordNids } from '../../src/store/event-record.js';
@@ -107,6 +107,14 @@ describe('checking a batch against auth events', () => {
       AuthOutcome.allowed,
       AuthOutcome.allowed,
     ]);
+  });
+
+  it('judges events of a room alike after another room has cited its auth events', () => {
+    const context = new WorkerContext(store);
+    const elsewhere = { ...input, roomId: '!elsewhere:a.test' as RoomId, roomNid: (roomNid + 1) as RoomNid };
+    const list = Uint32Array.from([nids[4]!]);
+    checkAuthBatch({ ...elsewhere, nids: list }, context);
+    expect([...checkAuthBatch({ ...input, nids: list }, context).outcomes]).toEqual([AuthOutcome.allowed]);
   });
 
   it('refuses an event whose auth event was stored for another room', () => {

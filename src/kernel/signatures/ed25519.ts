@@ -44,5 +44,10 @@ export function verify(message: Buffer, signature: string, publicKey: Buffer): b
   // 64 bytes are 86 characters, 88 with padding.
   if (signature.length < 86 || signature.length > 88) return false;
   if (signatureScratch.write(signature, 'base64') !== SIGNATURE_BYTES) return false;
-  return sodium.crypto_sign_verify_detached(signatureScratch.subarray(0, SIGNATURE_BYTES), message, publicKey);
+  return verifyBytes(message, signatureScratch.subarray(0, SIGNATURE_BYTES), publicKey);
+}
+
+/** `verify` for a signature that is decoded already (64 bytes). */
+export function verifyBytes(message: Buffer, signature: Buffer, publicKey: Buffer): boolean {
+  return sodium.crypto_sign_verify_detached(signature, message, publicKey);
 }

@@ -11,8 +11,8 @@ import type { EventNid, RoomNid } from '../../store/nids.js';
 import type { StoreWriter } from '../../store/open-store.js';
 import { takeNumbers } from '../../store/open-store.js';
 import type { SharedEventIndex } from '../../workers/event-index.js';
-import type { VerifyPdusOutput } from '../../workers/jobs/verify-pdus.js';
-import { Outcome } from '../../workers/jobs/verify-pdus.js';
+import type { VerifyPdusOutput } from '../../workers/jobs/verified-batch.js';
+import { Outcome } from '../../workers/jobs/verified-batch.js';
 
 /** Statuses read together: a page. */
 const STATUSES_READ_AT_ONCE = 1024;
