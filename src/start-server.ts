@@ -29,6 +29,7 @@ import { RoomProgress } from './room/room-progress.js';
 import { RoomQueues } from './room/room-queues.js';
 import type { RoomServer } from './room/room-server.js';
 import { sendEvent } from './room/send-event.js';
+import { selfTest } from './self-test/self-test.js';
 import { readRecord } from './store/event-record.js';
 import { servedBody } from './store/events.js';
 import type { EventNid } from './store/nids.js';
@@ -55,7 +56,7 @@ export async function startServer(config: Config): Promise<RunningServer> {
   const store = openStore(config.dataDir, config.serverName);
   keepOwnKey(store, signingKey);
   const pool = await openWorkerPool({ threads: config.workers.threads, storePath: store.path });
-  await warmUpThreads(pool, config.workers.threads);
+  await Promise.all([warmUpThreads(pool, config.workers.threads), selfTest(log)]);
   const { federation } = config;
   const client = createFederationClient({
     signingKey,

@@ -41,11 +41,12 @@ export function storeVerified(
   const opaque = new Map(output.opaqueIds);
   const known = knownVerdicts(writer);
   const fresh = new Set<EventNid>();
+  const numbers = newEventNids(writer);
   for (let i = 0; i < output.outcomes.length; i++) {
     if (output.outcomes[i] !== Outcome.verified) continue;
     const position = output.positions[i] as number;
     if (index !== undefined && position < 0) continue;
-    const nid = index === undefined ? internKey(writer, keys, i) : (index.nids[position] as EventNid);
+    const nid = index === undefined ? internKey(writer, keys, i, numbers) : (index.nids[position] as EventNid);
     if (known(nid) !== Verdict.none || fresh.has(nid)) {
       stored.push({ number: i, nid, isNew: false });
       continue;
@@ -57,7 +58,7 @@ export function storeVerified(
       const first = output.authOffsets[i] as number;
       const count = (output.authOffsets[i + 1] as number) - first;
       for (let a = 0; a < count; a++)
-        record.writeUInt32LE(internKey(writer, authKeys, first + a), RECORD_HEADER_BYTES + 4 * a);
+        record.writeUInt32LE(internKey(writer, authKeys, first + a, numbers), RECORD_HEADER_BYTES + 4 * a);
     }
     const offset = output.offsets[i] as number;
     tables.event_body_by_nid.put(nid, bytes.subarray(offset, offset + (output.lengths[i] as number)));
@@ -67,6 +68,7 @@ export function storeVerified(
     stored.push({ number: i, nid, isNew: true });
     fresh.add(nid);
   }
+  numbers.close();
   setEventStatuses(writer, [...fresh], () => Verdict.unjudged | StatusBit.outlier);
   return stored;
 }
@@ -84,12 +86,30 @@ function knownVerdicts(writer: StoreWriter): (nid: EventNid) => number {
   };
 }
 
+/** Numbers for new events, the counter read and written once for all of one write's. */
+interface NewEventNids {
+  next: EventNid;
+  close(): void;
+}
+
+function newEventNids(writer: StoreWriter): NewEventNids {
+  const first = takeNumbers(writer, 'next_event_nid', 0);
+  const numbers: NewEventNids = {
+    next: first as EventNid,
+    close: () => {
+      if (numbers.next > first) takeNumbers(writer, 'next_event_nid', numbers.next - first);
+    },
+  };
+  return numbers;
+}
+
 /** The NID of the n-th key in `keys`, made where it is new. */
-function internKey(writer: StoreWriter, keys: Buffer, n: number): EventNid {
+function internKey(writer: StoreWriter, keys: Buffer, n: number, numbers: NewEventNids): EventNid {
   const key = keys.subarray(n * EVENT_KEY_BYTES, (n + 1) * EVENT_KEY_BYTES);
   const known = eventNidOfKey(writer, key);
   if (known !== undefined) return known;
-  const nid = takeNumbers(writer, 'next_event_nid', 1) as EventNid;
+  const nid = numbers.next;
+  numbers.next = (nid + 1) as EventNid;
   putEventKey(writer, key, nid);
   return nid;
 }

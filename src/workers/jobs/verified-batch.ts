@@ -37,6 +37,7 @@ export interface VerifyPdusOutput {
   /** Keys of the auth events of PDU i, 32 bytes each, in authKeys from authOffsets[i] to authOffsets[i + 1] (in keys). */
   readonly authKeys: Uint8Array<ArrayBuffer>;
   readonly authOffsets: Uint32Array<ArrayBuffer>;
+  /** Keys that are not here, each once. */
   readonly needs: readonly KeyNeed[];
   readonly refusals: readonly PduRefusal[];
   /** PDUs whose content hash failed. */
@@ -89,7 +90,7 @@ export class VerifiedBatch {
   readonly recordOffsets: Uint32Array<ArrayBuffer>;
   readonly authKeys: Appender;
   readonly authOffsets: Uint32Array<ArrayBuffer>;
-  readonly needs: KeyNeed[] = [];
+  readonly #needs = new Map<string, KeyNeed>();
   readonly refusals: PduRefusal[] = [];
   readonly redacted: PduRefusal[] = [];
   readonly opaqueIds: (readonly [number, EventId])[] = [];
@@ -124,6 +125,16 @@ export class VerifiedBatch {
     if (this.index !== undefined) this.positions[i] = positionOf(this.index, this.eventKeys, i * EVENT_KEY_BYTES);
   }
 
+  /** Leaves PDU i undecided for want of keys; each key is named once for the whole batch, valid for the newest event. */
+  lack(i: number, needs: readonly KeyNeed[]): void {
+    this.outcomes[i] = Outcome.missingKeys;
+    for (const need of needs) {
+      const name = `${need.server} ${need.keyId}`;
+      const known = this.#needs.get(name);
+      if (known === undefined || known.minimumValidUntilTs < need.minimumValidUntilTs) this.#needs.set(name, need);
+    }
+  }
+
   drop(i: number, eventId: EventId | undefined, code: string, reason: string): void {
     this.outcomes[i] = Outcome.dropped;
     this.refusals.push({ number: i, eventId, code, reason });
@@ -137,7 +148,8 @@ export class VerifiedBatch {
 
   output(): VerifyPdusOutput {
     const { lengths, outcomes, eventKeys, positions, recordOffsets, authOffsets } = this;
-    const { needs, refusals, redacted, opaqueIds, signaturesVerified } = this;
+    const needs = [...this.#needs.values()];
+    const { refusals, redacted, opaqueIds, signaturesVerified } = this;
     const { bytes, offsets } = this.batch;
     const records = this.records.taken();
     const authKeys = this.authKeys.taken();

@@ -20,7 +20,6 @@ import {
 } from '../../store/event-record.js';
 import { positionOf } from '../event-index.js';
 import type { VerifiedBatch } from './verified-batch.js';
-import { Outcome } from './verified-batch.js';
 
 /** What is asked of every PDU of a batch. */
 export interface Demands {
@@ -80,8 +79,7 @@ function verifyParsed(
       const names = verification.needs.map((need) => `${need.keyId} of ${need.server}`).join(', ');
       return [eventId, 'no-key', `no key: ${names}`];
     }
-    batch.outcomes[i] = Outcome.missingKeys;
-    batch.needs.push(...verification.needs);
+    batch.lack(i, verification.needs);
     return undefined;
   }
   batch.signaturesVerified += 1;
