@@ -77,7 +77,7 @@ export class Appender {
 }
 
 export class VerifiedBatch {
-  readonly batch: PduBatch;
+  readonly offsets: Uint32Array<ArrayBuffer>;
   readonly index: SharedEventIndex | undefined;
   readonly count: number;
   /** The batch's bytes. */
@@ -98,7 +98,7 @@ export class VerifiedBatch {
 
   constructor(batch: PduBatch, index: SharedEventIndex | undefined) {
     const count = batch.offsets.length - 1;
-    this.batch = batch;
+    this.offsets = batch.offsets;
     this.index = index;
     this.count = count;
     this.bytes = Buffer.from(batch.bytes.buffer, batch.bytes.byteOffset, batch.bytes.length);
@@ -114,10 +114,10 @@ export class VerifiedBatch {
 
   /** Where PDU i begins and ends in `bytes`. */
   start(i: number): number {
-    return this.batch.offsets[i] as number;
+    return this.offsets[i] as number;
   }
   end(i: number): number {
-    return this.batch.offsets[i + 1] as number;
+    return this.offsets[i + 1] as number;
   }
 
   setEventKey(i: number, key: Uint8Array): void {
@@ -150,7 +150,8 @@ export class VerifiedBatch {
     const { lengths, outcomes, eventKeys, positions, recordOffsets, authOffsets } = this;
     const needs = [...this.#needs.values()];
     const { refusals, redacted, opaqueIds, signaturesVerified } = this;
-    const { bytes, offsets } = this.batch;
+    const { offsets } = this;
+    const bytes = new Uint8Array(this.bytes.buffer, this.bytes.byteOffset, this.bytes.length);
     const records = this.records.taken();
     const authKeys = this.authKeys.taken();
     return {

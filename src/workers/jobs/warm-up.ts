@@ -1,22 +1,29 @@
 /**
- * Job: a self-test that also warms the thread up. A small room with real hashes and signatures is made in memory, verified
- * and authorised by the same code as any other; a thread that gets another answer than "all of it is good" must not serve.
+ * Job: a self-test that also warms the thread up. A made-up room with real hashes and signatures is verified, stored and
+ * authorised by the same code as any other; a thread that gets another answer than "all of it is good" must not serve.
  *
- * The first join of a process is what its user waits for, and unoptimised code is slow.
+ * The first join of a process is what its user waits for, and unoptimised code is slow. V8 compiles for the kinds of objects
+ * that it has seen, so these are the real ones: a store in a temporary folder, a worker context, batches.
  */
 
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { eventKeyOf } from '../../kernel/matrix/event-key.js';
-import type { ServerName } from '../../kernel/matrix/ids.js';
 import { fillRecordNids } from '../../store/event-record.js';
+import { StatusBit, setEventStatuses, Verdict } from '../../store/event-status.js';
 import type { EventNid, RoomNid } from '../../store/nids.js';
-import type { StoreReader } from '../../store/open-store.js';
-import type { ReadTable, ReadTables, TableKey, TableName } from '../../store/tables.js';
-import { TABLES } from '../../store/tables.js';
+import type { Store } from '../../store/open-store.js';
+import { openStore } from '../../store/open-store.js';
+import { putServerKey } from '../../store/server-keys.js';
+import type { SharedEventIndex } from '../event-index.js';
 import { EventIndexBuilder } from '../event-index.js';
-import { MADE_UP_ROOM, makeUpRoom } from '../made-up-room.js';
+import type { MadeUpRoom } from '../made-up-room.js';
+import { MADE_UP_RESIDENT, MADE_UP_ROOM, makeUpRoom } from '../made-up-room.js';
 import { batchOf } from '../pdu-batch.js';
 import { WorkerContext } from '../worker-context.js';
 import { checkAuthBatch } from './check-auth-batch.js';
+import type { VerifyPdusOutput } from './verified-batch.js';
 import { verifyPdus } from './verify-pdus.js';
 
 export interface WarmUpInput {
@@ -33,61 +40,71 @@ const MEMBERS = 48;
 const POWER_LEVEL_CHANGES = 16;
 const ROOM = 1 as RoomNid;
 
-/** A store that is a map: no file is touched. */
-function memoryReader(rows: ReadonlyMap<TableName, ReadonlyMap<TableKey, unknown>>): StoreReader {
-  const tables: Partial<Record<TableName, ReadTable>> = {};
-  for (const name of Object.keys(TABLES) as TableName[]) {
-    const table = rows.get(name) ?? new Map<TableKey, unknown>();
-    tables[name] = {
-      get: (key) => table.get(key),
-      getBinaryFast: (key) => table.get(key) as Buffer | undefined,
-      has: (key) => table.has(key),
-      getRange: () => [],
-      getKeys: () => [],
-    };
+export function warmUp(input: WarmUpInput, context: WorkerContext): WarmUpOutput {
+  const room = makeUpRoom(context.rulesOf(ROOM_VERSION), MEMBERS, POWER_LEVEL_CHANGES);
+  const folder = mkdtempSync(join(tmpdir(), 'joinery-warm-up-'));
+  const store = openStore(folder, MADE_UP_RESIDENT);
+  try {
+    store.write((writer) => {
+      for (const { serverName, keyId, publicKey } of room.keys) {
+        putServerKey(writer, serverName, keyId, { publicKey, validUntilTs: Number.MAX_SAFE_INTEGER, expired: false });
+      }
+    });
+    runRounds(input.rounds, room, store);
+  } finally {
+    void store.close();
+    rmSync(folder, { recursive: true });
   }
-  return { tables: tables as ReadTables };
+  return { events: room.events.length };
 }
 
-export function warmUp(input: WarmUpInput, context: WorkerContext): WarmUpOutput {
-  const rules = context.rulesOf(ROOM_VERSION);
-  const { events, keys } = makeUpRoom(rules, MEMBERS, POWER_LEVEL_CHANGES);
-  const bodies = new Map<TableKey, unknown>(events.map(({ text }, i) => [i + 1, Buffer.from(text)]));
-  const records = new Map<TableKey, unknown>();
-  const reader = memoryReader(
-    new Map([['event_body_by_nid', bodies] as const, ['event_record_by_nid', records] as const]),
-  );
-  const publicKeys = new Map(keys.map(({ serverName, publicKey }) => [serverName, publicKey]));
-  const own = new (class extends WorkerContext {
-    override serverKey(server: ServerName) {
-      const publicKey = publicKeys.get(server);
-      return publicKey === undefined ? undefined : { publicKey, validUntilTs: Number.MAX_SAFE_INTEGER };
-    }
-  })(reader);
-  const nids = Uint32Array.from(events, (_, i) => i + 1);
-  const builder = new EventIndexBuilder(1);
-  for (const { eventId } of events) builder.add(eventKeyOf(eventId));
-  const listed = builder.finish();
-  listed.nids.set(nids);
-  for (let round = 0; round < input.rounds; round++) {
+function runRounds(rounds: number, room: MadeUpRoom, store: Store): void {
+  const own = new WorkerContext(store);
+  const nids = Uint32Array.from(room.events, (_, i) => i + 1);
+  const listed = indexOf(room, nids);
+  const demands = { roomId: MADE_UP_ROOM, stateOnly: true, pushed: false, final: false };
+  for (let round = 0; round < rounds; round++) {
     // As in a join, without an index, and as in a resync, with one.
     const index = round % 2 === 0 ? undefined : listed;
-    const batch = batchOf(events.map(({ text }) => Buffer.from(text)));
-    const demands = { roomId: MADE_UP_ROOM, stateOnly: true, pushed: false, final: false };
-    const verified = verifyPdus({ roomVersion: ROOM_VERSION, batch, index, ...demands }, own);
-    if (verified.signaturesVerified !== events.length) {
+    const batch = batchOf(room.events.map(({ text }) => Buffer.from(text)));
+    // Cloned, since what came as a message is another kind of object to V8 than what was made here.
+    const verified = verifyPdus(structuredClone({ roomVersion: ROOM_VERSION, batch, index, ...demands }), own);
+    if (verified.signaturesVerified !== room.events.length) {
       throw new Error(`self-test: ${verified.refusals[0]?.reason ?? 'an event does not verify'}`);
     }
-    for (const [i, { auth }] of events.entries()) {
-      const record = Buffer.from(verified.records.slice(verified.recordOffsets[i], verified.recordOffsets[i + 1]));
-      fillRecordNids(record, 0, ROOM, auth.map((n) => n + 1) as EventNid[]);
-      records.set(i + 1, record);
-    }
+    if (round === 0) storeAll(store, room, verified);
     const judged = checkAuthBatch(
       { roomVersion: ROOM_VERSION, roomId: MADE_UP_ROOM, roomNid: ROOM, createNid: 1 as EventNid, nids },
       own,
     );
     if (judged.refusals[0] !== undefined) throw new Error(`self-test: ${judged.refusals[0].reason}`);
   }
-  return { events: events.length };
+}
+
+function indexOf({ events }: MadeUpRoom, nids: Uint32Array): SharedEventIndex {
+  const builder = new EventIndexBuilder(1);
+  for (const { eventId } of events) builder.add(eventKeyOf(eventId));
+  const index = builder.finish();
+  index.nids.set(nids);
+  return index;
+}
+
+/** Event n gets NID n + 1. */
+function storeAll(store: Store, { events }: MadeUpRoom, verified: VerifyPdusOutput): void {
+  store.write((writer) => {
+    for (const [n, { text, auth }] of events.entries()) {
+      const record = Buffer.from(verified.records.slice(verified.recordOffsets[n], verified.recordOffsets[n + 1]));
+      fillRecordNids(
+        record,
+        0,
+        ROOM,
+        auth.map((cited) => (cited + 1) as EventNid),
+      );
+      writer.tables.event_body_by_nid.put(n + 1, Buffer.from(text));
+      writer.tables.event_record_by_nid.put(n + 1, record);
+    }
+    const nids = events.map((_, n) => (n + 1) as EventNid);
+    setEventStatuses(writer, nids, () => Verdict.unjudged | StatusBit.outlier);
+  });
+  store.refresh();
 }
