@@ -12,7 +12,7 @@ import { RemoteError } from '../remote/remote-error.js';
 import { requestEvent } from '../remote/state-requests.js';
 import { checkAgainst } from '../room/accept-event.js';
 import { applyJudgements } from '../room/intake/apply-judgements.js';
-import { EventIngest } from '../room/intake/ingest-events.js';
+import { ingestPdus } from '../room/intake/ingest-pdus.js';
 import { judgeEvents } from '../room/intake/judge-events.js';
 import type { RoomServer } from '../room/room-server.js';
 import { resolveStoredStates, storedState } from '../room/room-state.js';
@@ -70,18 +70,9 @@ async function withPrevOnTop(
   signal: AbortSignal,
 ): Promise<StateGroupNid> {
   const json = await requestEvent(server.client, via, prev, signal);
-  const ingest = new EventIngest(server, {
-    roomVersion: room.version,
-    roomId: room.roomId,
-    roomNid: room.nid,
-    stateOnly: false,
-    pushed: false,
-    lane: 'bulk',
-    index: undefined,
-  });
-  ingest.add('prev', Buffer.from(JSON.stringify(json), 'utf8'));
-  const { nidsByField, dropped } = await ingest.finish();
-  const nid = nidsByField.get('prev')?.[0];
+  const bytes = Buffer.from(JSON.stringify(json), 'utf8');
+  const { nids: stored, dropped } = await ingestPdus(server, room, [bytes], { pushed: false, lane: 'bulk' });
+  const [nid] = stored;
   const event = nid === undefined ? undefined : loadEvent(server.store, room.rules, nid);
   if (nid === undefined || event === undefined || event.eventId !== prev) {
     throw new RemoteError(

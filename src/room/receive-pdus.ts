@@ -16,7 +16,7 @@ import { loadRoom } from '../store/rooms.js';
 import { eventContext } from '../store/timeline.js';
 import { acceptEvent } from './accept-event.js';
 import { applyJudgements } from './intake/apply-judgements.js';
-import { EventIngest } from './intake/ingest-events.js';
+import { ingestPdus } from './intake/ingest-pdus.js';
 import { judgeEvents } from './intake/judge-events.js';
 import type { RoomServer } from './room-server.js';
 
@@ -42,7 +42,7 @@ export async function receivePdus(
   const answers = new Map<EventId, PduAnswer>();
   const room = loadRoom(server.store, roomId);
   if (room === undefined || room.residency === 'absent') return answers;
-  const nids = await ingestPdus(server, room, pdus, answers);
+  const nids = await storePdus(server, room, pdus, answers);
   await server.queues.run(roomId, async () => {
     const byDepth = [...nids].sort((a, b) => depthOf(server, a) - depthOf(server, b));
     for (const nid of byDepth) {
@@ -59,25 +59,16 @@ function depthOf(server: RoomServer, nid: EventNid): number {
 }
 
 /** Verifies and stores; the ones that failed get their answer at once. */
-async function ingestPdus(
+async function storePdus(
   server: RoomServer,
   room: Room,
   pdus: readonly JsonObject[],
   answers: Map<EventId, PduAnswer>,
 ): Promise<readonly EventNid[]> {
-  const ingest = new EventIngest(server, {
-    roomVersion: room.version,
-    roomId: room.roomId,
-    roomNid: room.nid,
-    stateOnly: false,
-    pushed: true,
-    lane: 'interactive',
-    index: undefined,
-  });
-  for (const pdu of pdus) ingest.add('pdus', Buffer.from(JSON.stringify(pdu), 'utf8'));
-  const { nidsByField, dropped } = await ingest.finish();
+  const bytes = pdus.map((pdu) => Buffer.from(JSON.stringify(pdu), 'utf8'));
+  const { nids, dropped } = await ingestPdus(server, room, bytes);
   for (const { eventId, reason } of dropped) if (eventId !== undefined) answers.set(eventId, { error: reason });
-  return nidsByField.get('pdus') ?? [];
+  return nids;
 }
 
 async function receiveOne(
@@ -116,7 +107,7 @@ async function fetchMissingPrevs(server: RoomServer, origin: ServerName, room: R
     latest_events: [eventIdOfNid(server.store, nid)],
     limit: MISSING_EVENTS_MAX,
   });
-  const fetched = await ingestPdus(server, room, events, new Map());
+  const fetched = await storePdus(server, room, events, new Map());
   for (const prev of [...fetched].sort((a, b) => depthOf(server, a) - depthOf(server, b))) {
     await fetchMissingAuth(server, origin, room, prev);
     await acceptEvent(server, room.roomId, prev);
@@ -138,7 +129,7 @@ async function fetchMissingAuth(server: RoomServer, origin: ServerName, room: Ro
     }
     if (missing.size === 0 || fetched.length + missing.size > AUTH_EVENTS_FETCHED_MAX) break;
     const events = await Promise.all([...missing].map((id) => requestEvent(server.client, origin, id)));
-    frontier = (await ingestPdus(server, room, events, new Map())).filter((found) =>
+    frontier = (await storePdus(server, room, events, new Map())).filter((found) =>
       missing.has(eventIdOfNid(server.store, found)),
     );
     fetched.push(...frontier);

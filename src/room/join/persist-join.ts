@@ -13,7 +13,7 @@ import type { RoomRow } from '../../store/rooms.js';
 import { addJoinedCounts, putPartialState } from '../../store/rooms.js';
 import { internStateKey, putStateGroup } from '../../store/state-groups.js';
 import { applyJudgements, putIngestRefusals } from '../intake/apply-judgements.js';
-import { EventIngest } from '../intake/ingest-events.js';
+import { ingestPdus } from '../intake/ingest-pdus.js';
 import { countJoined, persistEvent } from '../persist-event.js';
 import type { RoomServer } from '../room-server.js';
 import type { JoinRequest, ReceivedState } from './join-room.js';
@@ -27,22 +27,14 @@ async function storeJoin(
   join: SignedEvent,
   received: ReceivedState,
 ): Promise<EventNid> {
-  const ingest = new EventIngest(server, {
-    roomVersion: rules.version,
-    roomId: request.roomId,
-    roomNid: received.roomNid,
-    stateOnly: true,
-    pushed: true,
-    lane: 'interactive',
-    index: undefined,
-  });
   const returned = received.returnedEvent?.signatures;
   const ours = isJsonObject(join.json.signatures) ? join.json.signatures : {};
   // Of the returned event only signatures count, and ours stay ours.
   const event = { ...join.json, signatures: { ...(isJsonObject(returned) ? returned : {}), ...ours } };
-  ingest.add('join', Buffer.from(JSON.stringify(event), 'utf8'));
-  const { nidsByField, dropped } = await ingest.finish();
-  const nid = nidsByField.get('join')?.[0];
+  const room = { nid: received.roomNid, roomId: request.roomId, version: rules.version };
+  const bytes = Buffer.from(JSON.stringify(event), 'utf8');
+  const { nids, dropped } = await ingestPdus(server, room, [bytes], { stateOnly: true });
+  const [nid] = nids;
   if (nid === undefined) throw new JoinRefused(`our join does not verify: ${dropped[0]?.reason ?? 'unknown'}`);
   return nid;
 }

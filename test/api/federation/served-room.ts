@@ -18,7 +18,7 @@ import { xMatrixHeader } from '../../../src/kernel/signatures/x-matrix.js';
 import type { FederationClient } from '../../../src/remote/federation-client.js';
 import { createKeyRing } from '../../../src/remote/key-ring.js';
 import { acceptEvent } from '../../../src/room/accept-event.js';
-import { EventIngest } from '../../../src/room/intake/ingest-events.js';
+import { ingestPdus } from '../../../src/room/intake/ingest-pdus.js';
 import { RoomProgress } from '../../../src/room/room-progress.js';
 import { RoomQueues } from '../../../src/room/room-queues.js';
 import type { RoomServer } from '../../../src/room/room-server.js';
@@ -119,18 +119,10 @@ export class ServedRoom {
       },
       OWN_KEY,
     );
-    const ingest = new EventIngest(this.server, {
-      roomVersion: version,
-      roomId,
-      roomNid,
-      stateOnly: true,
-      pushed: false,
-      lane: 'interactive',
-      index: undefined,
-    });
-    ingest.add('create', Buffer.from(JSON.stringify(create.json)));
-    const { nidsByField, dropped } = await ingest.finish();
-    const createNid = nidsByField.get('create')?.[0];
+    const room = { nid: roomNid, roomId, version };
+    const bytes = Buffer.from(JSON.stringify(create.json));
+    const { nids, dropped } = await ingestPdus(this.server, room, [bytes], { stateOnly: true, pushed: false });
+    const [createNid] = nids;
     if (createNid === undefined) throw new Error(`create: ${JSON.stringify(dropped)}`);
     this.store.write((writer) =>
       putRoom(writer, roomNid, {
