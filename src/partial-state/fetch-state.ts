@@ -141,7 +141,7 @@ async function fetchEvents(
       const position = missing[next++] as number;
       const id = idAt(server, listed, position);
       try {
-        ingest.add('pdus', Buffer.from(JSON.stringify(await requestEvent(server.client, via, id, signal)), 'utf8'));
+        ingest.add('pdus', await requestEvent(server.client, via, id, signal));
       } catch (error) {
         // The others are fetched all the same, so that the next server has less to give; anything else ends the attempt.
         if (!(error instanceof RemoteError) || error.kind !== 'refused' || error.status !== 404) throw error;

@@ -69,8 +69,7 @@ async function withPrevOnTop(
   before: StateGroupNid,
   signal: AbortSignal,
 ): Promise<StateGroupNid> {
-  const json = await requestEvent(server.client, via, prev, signal);
-  const bytes = Buffer.from(JSON.stringify(json), 'utf8');
+  const bytes = await requestEvent(server.client, via, prev, signal);
   const { nids: stored, dropped } = await ingestPdus(server, room, [bytes], { pushed: false, lane: 'bulk' });
   const [nid] = stored;
   const event = nid === undefined ? undefined : loadEvent(server.store, room.rules, nid);

@@ -5,7 +5,6 @@
  */
 
 import type { EventId, RoomId, ServerName } from '../kernel/matrix/ids.js';
-import type { JsonObject } from '../kernel/matrix/json.js';
 import { RemoteError } from '../remote/remote-error.js';
 import { requestEvent, requestMissingEvents } from '../remote/state-requests.js';
 import { eventVerdict, Verdict } from '../store/event-status.js';
@@ -32,12 +31,12 @@ export interface PduAnswer {
   readonly error?: string;
 }
 
-/** Takes in PDUs of one room. Bad ones get an `error`; nothing is thrown for them. */
+/** Takes in PDUs of one room, each its JSON as received. Bad ones get an `error`; nothing is thrown for them. */
 export async function receivePdus(
   server: RoomServer,
   origin: ServerName,
   roomId: RoomId,
-  pdus: readonly JsonObject[],
+  pdus: readonly Buffer[],
 ): Promise<ReadonlyMap<EventId, PduAnswer>> {
   const answers = new Map<EventId, PduAnswer>();
   const room = loadRoom(server.store, roomId);
@@ -62,11 +61,10 @@ function depthOf(server: RoomServer, nid: EventNid): number {
 async function storePdus(
   server: RoomServer,
   room: Room,
-  pdus: readonly JsonObject[],
+  pdus: readonly Buffer[],
   answers: Map<EventId, PduAnswer>,
 ): Promise<readonly EventNid[]> {
-  const bytes = pdus.map((pdu) => Buffer.from(JSON.stringify(pdu), 'utf8'));
-  const { nids, dropped } = await ingestPdus(server, room, bytes);
+  const { nids, dropped } = await ingestPdus(server, room, pdus);
   for (const { eventId, reason } of dropped) if (eventId !== undefined) answers.set(eventId, { error: reason });
   return nids;
 }

@@ -99,7 +99,7 @@ describe('a room that was joined with partial state', () => {
       as: HS3_KEY,
     });
     const [pdu] = answer.body.pdus as JsonObject[];
-    await receivePdus(joiner.server, HS1, ROOM, [pdu as JsonObject]);
+    await receivePdus(joiner.server, HS1, ROOM, [Buffer.from(JSON.stringify(pdu))]);
     expect(await joiner.resync()).toBe(true);
     const { nid, currentGroup } = joiner.room();
     const found = stateEvent(joiner.store, nid, currentGroup, 'm.room.topic', '');
@@ -321,7 +321,7 @@ describe('un-partial-stating', () => {
       },
       HS3_KEY,
     );
-    await receivePdus(joiner.server, HS3_KEY.serverName, ROOM, [message.json]);
+    await receivePdus(joiner.server, HS3_KEY.serverName, ROOM, [Buffer.from(JSON.stringify(message.json))]);
     const nid = eventNidOf(joiner.store, message.eventId);
     if (nid === undefined) throw new Error('the message was not stored');
     const before = eventVerdict(joiner.store, nid);

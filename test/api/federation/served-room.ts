@@ -44,6 +44,8 @@ export const HS3_KEY = keyOf('hs3', 3);
 export interface Call {
   readonly as?: SigningKey;
   readonly content?: JsonValue;
+  /** The body's text, where `JSON.stringify(content)` is not it. */
+  readonly bodyText?: string;
   /** Instead of the right header. */
   readonly authorization?: string;
 }
@@ -163,7 +165,7 @@ export class ServedRoom {
       params,
       query: url.searchParams,
       header: (name) => (name === 'authorization' ? authorization : undefined),
-      body: content === undefined ? Buffer.alloc(0) : Buffer.from(JSON.stringify(content)),
+      body: Buffer.from(options.bodyText ?? (content === undefined ? '' : JSON.stringify(content))),
       signal: new AbortController().signal,
     };
     try {

@@ -18,8 +18,9 @@ describe('send', () => {
   it('hands on the PDUs of each room in order and answers for each', async () => {
     const received: [string, string, number[]][] = [];
     served.receivePdus = async (origin, roomId, pdus) => {
-      received.push([origin, roomId, pdus.map(({ n }) => n as number)]);
-      return new Map(pdus.map(({ n }) => [`$${n}` as EventId, n === 2 ? { error: 'refused' } : {}]));
+      const numbers = pdus.map((pdu) => (JSON.parse(pdu.toString('utf8')) as { n: number }).n);
+      received.push([origin, roomId, numbers]);
+      return new Map(numbers.map((n) => [`$${n}` as EventId, n === 2 ? { error: 'refused' } : {}]));
     };
     const content = {
       pdus: [pduOf('!a:hs2', 1), pduOf('!b:hs2', 2), pduOf('!a:hs2', 3), { n: 4 }],
@@ -32,6 +33,18 @@ describe('send', () => {
       ['hs2', '!a:hs2', [1, 3]],
       ['hs2', '!b:hs2', [2]],
     ]);
+  });
+
+  it('hands on each PDU as it stands in the body, byte for byte', async () => {
+    let received: string[] = [];
+    served.receivePdus = async (_origin, _roomId, pdus) => {
+      received = pdus.map((pdu) => pdu.toString('utf8'));
+      return new Map();
+    };
+    const odd = ['{ "z" : "\\u00e9",\n"room_id":"!a:hs2", "b":[ 1 ] }', '{"room_id":"\\u0021a:hs2"}'];
+    const bodyText = `{"edus": [],\t"pdus" :[${odd.join(' , ')}]}`;
+    await served.call('PUT', SEND, { as: HS2_KEY, content: JSON.parse(bodyText) as JsonObject, bodyText });
+    expect(received).toEqual(odd);
   });
 
   it('takes a transaction of one origin in once, also when it comes twice at a time', async () => {
