@@ -17,6 +17,7 @@ import { startHttpServer } from './http/start-http-server.js';
 import type { JsonObject } from './kernel/matrix/json.js';
 import type { SigningKey } from './kernel/signatures/ed25519.js';
 import { signingKeyOfSeed } from './kernel/signatures/ed25519.js';
+import { fillGap } from './partial-state/fill-gap.js';
 import { Resyncs } from './partial-state/resyncs.js';
 import { createFederationClient } from './remote/federation-client.js';
 import { createKeyRing } from './remote/key-ring.js';
@@ -100,7 +101,8 @@ export async function startServer(config: Config): Promise<RunningServer> {
   const endpoints = {
     federation: federationEndpoints(server, {
       onCaller: (origin) => outbound.otherSideCalled(origin),
-      receivePdus: (origin, roomId, pdus) => receivePdus(server, origin, roomId, pdus),
+      receivePdus: (origin, roomId, pdus) =>
+        receivePdus(server, origin, roomId, pdus, (room, via, prev) => fillGap(server, room, via, prev)),
     }),
     client: clientEndpoints(server, {
       registrationEnabled: config.registration.enabled,

@@ -57,8 +57,9 @@ export async function acceptEvent(server: RoomServer, roomId: RoomId, nid: Event
     judged === undefined ? undefined : { verdict: 'rejected', code: judged.code, reason: judged.reason };
   // 5. Passes authorization rules based on the state before the event, otherwise it is rejected.
   refusal ??= checkAgainst(room, event, await authorizingState(server, room, event, before, partial), 'rejected');
-  // 6. Passes authorization rules based on the current state of the room, otherwise it is soft-failed. Not while partial.
-  if (refusal === undefined && !partial) {
+  // 6. Passes authorization rules based on the current state of the room, otherwise it is soft-failed. Not while that
+  // state is partial, also where the event's own is whole.
+  if (refusal === undefined && !partial && room.residency === 'full-state') {
     refusal = checkAgainst(room, event, storedState(store, room, room.currentGroup), 'soft-failed');
   }
   await persistAccepted(server, room, event, { prevs, before, partial, refusal });

@@ -6,14 +6,17 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { RoomId, ServerName } from '../../src/kernel/matrix/ids.js';
-import type { JsonValue } from '../../src/kernel/matrix/json.js';
+import type { EventId, RoomId, ServerName } from '../../src/kernel/matrix/ids.js';
+import type { JsonObject, JsonValue } from '../../src/kernel/matrix/json.js';
+import { fillGap } from '../../src/partial-state/fill-gap.js';
 import { Resyncs } from '../../src/partial-state/resyncs.js';
 import type { FederationClient, RemoteRequest } from '../../src/remote/federation-client.js';
 import { requestUri } from '../../src/remote/federation-client.js';
 import { createKeyRing } from '../../src/remote/key-ring.js';
 import { RemoteError } from '../../src/remote/remote-error.js';
 import { joinRoom } from '../../src/room/join/join-room.js';
+import type { PduAnswer } from '../../src/room/receive-pdus.js';
+import { receivePdus } from '../../src/room/receive-pdus.js';
 import { RoomProgress } from '../../src/room/room-progress.js';
 import { RoomQueues } from '../../src/room/room-queues.js';
 import type { RoomServer } from '../../src/room/room-server.js';
@@ -116,6 +119,12 @@ export class Joiner {
       },
       close: async () => undefined,
     };
+  }
+
+  /** Takes in what another server pushes. */
+  receive(origin: ServerName, ...pdus: readonly (JsonObject | string)[]): Promise<ReadonlyMap<EventId, PduAnswer>> {
+    const bytes = pdus.map((pdu) => Buffer.from(typeof pdu === 'string' ? pdu : JSON.stringify(pdu)));
+    return receivePdus(this.server, origin, ROOM, bytes, (room, via, prev) => fillGap(this.server, room, via, prev));
   }
 
   join(roomId: RoomId = ROOM): Promise<void> {

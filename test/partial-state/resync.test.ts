@@ -6,7 +6,6 @@ import { hashAndSignPdu } from '../../src/kernel/signatures/sign-pdu.js';
 import { resyncRoom } from '../../src/partial-state/resync-room.js';
 import { Resyncs } from '../../src/partial-state/resyncs.js';
 import { RemoteError } from '../../src/remote/remote-error.js';
-import { receivePdus } from '../../src/room/receive-pdus.js';
 import { sendEvent } from '../../src/room/send-event.js';
 import { eventVerdict, Verdict } from '../../src/store/event-status.js';
 import { eventIdOfNid, eventNidOf } from '../../src/store/events.js';
@@ -99,7 +98,7 @@ describe('a room that was joined with partial state', () => {
       as: HS3_KEY,
     });
     const [pdu] = answer.body.pdus as JsonObject[];
-    await receivePdus(joiner.server, HS1, ROOM, [Buffer.from(JSON.stringify(pdu))]);
+    await joiner.receive(HS1, pdu as JsonObject);
     expect(await joiner.resync()).toBe(true);
     const { nid, currentGroup } = joiner.room();
     const found = stateEvent(joiner.store, nid, currentGroup, 'm.room.topic', '');
@@ -321,7 +320,7 @@ describe('un-partial-stating', () => {
       },
       HS3_KEY,
     );
-    await receivePdus(joiner.server, HS3_KEY.serverName, ROOM, [Buffer.from(JSON.stringify(message.json))]);
+    await joiner.receive(HS3_KEY.serverName, message.json);
     const nid = eventNidOf(joiner.store, message.eventId);
     if (nid === undefined) throw new Error('the message was not stored');
     const before = eventVerdict(joiner.store, nid);
