@@ -5,6 +5,9 @@
  */
 
 import type { EventId, RoomId, ServerName } from '../kernel/matrix/ids.js';
+import type { JsonObject } from '../kernel/matrix/json.js';
+import { parseJsonObject } from '../kernel/matrix/parse-json.js';
+import { parsePdu } from '../kernel/matrix/parse-pdu.js';
 import { RemoteError } from '../remote/remote-error.js';
 import { eventIdOfNid } from '../store/events.js';
 import type { EventNid } from '../store/nids.js';
@@ -14,6 +17,7 @@ import { acceptEvent } from './accept-event.js';
 import type { FillGap } from './fetch-missing.js';
 import { byDepth, fetchMissingAuth, fetchMissingPrevs } from './fetch-missing.js';
 import { ingestPdus } from './intake/ingest-pdus.js';
+import { nameOfPdu, namesOfPdu } from './intake/name-pdu.js';
 import type { RoomServer } from './room-server.js';
 
 /** What a transaction answers for one PDU; nothing for one that was taken in, rejected ones included. */
@@ -21,7 +25,10 @@ export interface PduAnswer {
   readonly error?: string;
 }
 
-/** Takes in PDUs of one room, each its JSON as received. Bad ones get an `error`; nothing is thrown for them. */
+/**
+ * Takes in PDUs of one room, each its JSON as received. Every one that has an ID is answered: bad ones with an `error`;
+ * nothing is thrown for them. Throws MatrixError 429 where too much waits for the room.
+ */
 export async function receivePdus(
   server: RoomServer,
   origin: ServerName,
@@ -30,15 +37,42 @@ export async function receivePdus(
   fillGap: FillGap,
 ): Promise<ReadonlyMap<EventId, PduAnswer>> {
   const answers = new Map<EventId, PduAnswer>();
-  const room = loadRoom(server.store, roomId);
-  if (room === undefined || room.residency === 'absent') return answers;
+  const room = await knownRoom(server, roomId);
+  if (room === undefined) {
+    for (const pdu of pdus)
+      for (const name of namesOfPdu(jsonOf(pdu))) answers.set(name, { error: `the room ${roomId} is not known here` });
+    return answers;
+  }
   const { nids, dropped } = await ingestPdus(server, room, pdus);
   for (const { eventId, reason } of dropped) if (eventId !== undefined) answers.set(eventId, { error: reason });
+  if (dropped.some(({ eventId }) => eventId === undefined)) answerUnnamed(room, pdus, answers);
   for (const nid of byDepth(server.store, nids)) {
     const error = await receiveOne(server, origin, room, nid, fillGap);
     answers.set(eventIdOfNid(server.store, nid), error === undefined ? {} : { error });
   }
   return answers;
+}
+
+/** The room, also where a join that is under way makes it known: what comes meanwhile waits for it. */
+async function knownRoom(server: RoomServer, roomId: RoomId): Promise<Room | undefined> {
+  const known = loadRoom(server.store, roomId);
+  if (known !== undefined) return known;
+  return server.queues.run(roomId, async () => loadRoom(server.store, roomId));
+}
+
+/** Answers for events whose format was so wrong that verification could not name them. */
+function answerUnnamed(room: Room, pdus: readonly Buffer[], answers: Map<EventId, PduAnswer>): void {
+  for (const pdu of pdus) {
+    const parsed = parsePdu(room.rules, pdu.toString('utf8'), { pushed: true });
+    const name = nameOfPdu(room.rules, jsonOf(pdu));
+    if (name !== undefined && !parsed.ok) answers.set(name, { error: parsed.reason });
+  }
+}
+
+/** What the bytes parse to; an object without members where they are no object. */
+function jsonOf(pdu: Buffer): JsonObject {
+  const parsed = parseJsonObject(pdu.toString('utf8'), false);
+  return parsed.ok ? parsed.value : {};
 }
 
 async function receiveOne(

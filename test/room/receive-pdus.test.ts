@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { EventId } from '../../src/kernel/matrix/ids.js';
+import type { EventId, RoomId } from '../../src/kernel/matrix/ids.js';
 import type { JsonObject } from '../../src/kernel/matrix/json.js';
 import { roomVersionRules } from '../../src/kernel/matrix/room-versions.js';
 import type { SignedEvent } from '../../src/kernel/signatures/sign-pdu.js';
@@ -10,7 +10,7 @@ import { eventIdOfNid, eventNidOf, loadBody } from '../../src/store/events.js';
 import type { Room } from '../../src/store/rooms.js';
 import { loadRoom } from '../../src/store/rooms.js';
 import { stateEvent } from '../../src/store/state-groups.js';
-import { BOB, HS2_KEY, HS3_KEY, NOW, ROOM, ServedRoom } from '../api/federation/served-room.js';
+import { ALICE, BOB, HS2_KEY, HS3_KEY, NOW, OWN_KEY, ROOM, ServedRoom } from '../api/federation/served-room.js';
 import { Joiner } from '../partial-state/joiner.js';
 
 const HS2 = HS2_KEY.serverName;
@@ -64,6 +64,77 @@ describe('an event that another server pushes', () => {
     if (nid === undefined) throw new Error('the message was not stored');
     expect(eventVerdict(served.store, nid)).toBe(Verdict.accepted);
     expect(loadBody(served.store, nid)?.toString('utf8')).toBe(text);
+  });
+});
+
+describe('an event that cannot be taken in', () => {
+  const bytesOf = (json: JsonObject) => Buffer.from(JSON.stringify(json));
+
+  it('is answered with an error where its room is not known', async () => {
+    const elsewhere = message({ room_id: '!elsewhere:hs2' });
+    const roomId = '!elsewhere:hs2' as RoomId;
+    const answers = await receivePdus(served.server, HS2, roomId, [bytesOf(elsewhere.json)], noGap);
+    expect(answers.get(elsewhere.eventId)?.error).toMatch(/not known here/);
+  });
+
+  it('is answered with an error where its form is wrong, and the others are taken in', async () => {
+    const good = message();
+    const float = { ...message({ depth: 10 }).json, content: { half: 0.5 } };
+    const noType = message({ type: 7 });
+    const pdus = [float, good.json, noType.json].map(bytesOf);
+    const answers = await receivePdus(served.server, HS2, ROOM, pdus, noGap);
+    expect(answers.get(good.eventId)).toEqual({});
+    expect(answers.get(noType.eventId)?.error).toMatch(/type/);
+    expect([...answers.values()].filter(({ error }) => error?.includes('0.5'))).toHaveLength(1);
+    expect(answers.size).toBe(3);
+  });
+
+  it('is taken in with a float where the room version lets it', async () => {
+    const old = '!old:hs1' as RoomId;
+    await served.createRoom(undefined, '5', old);
+    const row = loadRoom(served.store, old) as Room;
+    const stateIn = (type: string, key: string) =>
+      eventIdOfNid(served.store, stateEvent(served.store, row.nid, row.currentGroup, type, key));
+    const float = hashAndSignPdu(
+      row.rules,
+      {
+        type: 'm.room.message',
+        room_id: old,
+        sender: ALICE,
+        content: { half: 0.5 },
+        auth_events: [
+          stateIn('m.room.create', ''),
+          stateIn('m.room.power_levels', ''),
+          stateIn('m.room.member', ALICE),
+        ],
+        prev_events: row.extremities.map((nid) => eventIdOfNid(served.store, nid)),
+        depth: 9,
+        origin_server_ts: NOW,
+      },
+      OWN_KEY,
+    );
+    const answers = await receivePdus(served.server, HS2, old, [bytesOf(float.json)], noGap);
+    expect([...answers]).toEqual([[float.eventId, {}]]);
+  });
+
+  it('waits for a join that is under way, which makes its room known', async () => {
+    const joiner = new Joiner(served);
+    await served.join(HS3_KEY, '@carol:hs3');
+    const carol = stateId('m.room.member', '@carol:hs3');
+    let pushed: Promise<unknown> | undefined;
+    joiner.intercept = (_server, { path }) => {
+      if (path.includes('/send_join/')) pushed = joiner.receive(HS3_KEY.serverName, late.json);
+      return undefined;
+    };
+    const late = message({
+      sender: '@carol:hs3',
+      auth_events: [stateId('m.room.create', ''), stateId('m.room.power_levels', ''), carol],
+    });
+    await joiner.server.queues.run(ROOM, () => joiner.join());
+    const answers = (await pushed) as ReadonlyMap<EventId, object>;
+    // The room is known by then; whether its prev_events are to be had is another matter.
+    expect(JSON.stringify(answers.get(late.eventId))).not.toMatch(/not known here/);
+    await joiner.close();
   });
 });
 

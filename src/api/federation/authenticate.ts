@@ -4,11 +4,12 @@
  * Specification v1.19, server-server API, "Request Authentication".
  */
 
-import { CanonicalJsonError } from '../../kernel/matrix/canonical-json.js';
+import { CanonicalJsonError, canonicalJson } from '../../kernel/matrix/canonical-json.js';
 import type { ServerName } from '../../kernel/matrix/ids.js';
 import type { JsonValue } from '../../kernel/matrix/json.js';
 import { MatrixError } from '../../kernel/matrix/matrix-error.js';
 import { parseJson } from '../../kernel/matrix/parse-json.js';
+import { verify } from '../../kernel/signatures/ed25519.js';
 import { parseXMatrix, verifyXMatrix } from '../../kernel/signatures/x-matrix.js';
 import type { ApiRequest, ApiResponse, Endpoint } from '../endpoint.js';
 import { SMALL_BODY_BYTES_MAX } from '../endpoint.js';
@@ -70,7 +71,7 @@ export async function authenticate(
   if (key === undefined) throw unauthorized(`Authorization: no valid key ${keyId} of ${origin} is to be had`);
   const content = parseBody(request.body);
   const signed = { method: request.method, uri: request.rawUri, origin, destination: server.serverName, content };
-  if (!verifies(signed, signature, Buffer.from(key.publicKey))) {
+  if (!verifies(signed, request.body, signature, Buffer.from(key.publicKey))) {
     throw unauthorized(`Authorization: the signature of ${origin} with ${keyId} is wrong`);
   }
   return { origin, content };
@@ -83,11 +84,26 @@ function parseBody(body: Buffer): JsonValue | undefined {
   throw new MatrixError(400, parsed.code === 'not-json' ? 'M_NOT_JSON' : 'M_BAD_JSON', `the body: ${parsed.reason}`);
 }
 
-function verifies(signed: Parameters<typeof verifyXMatrix>[0], signature: string, publicKey: Buffer): boolean {
+function verifies(
+  signed: Parameters<typeof verifyXMatrix>[0],
+  body: Buffer,
+  signature: string,
+  publicKey: Buffer,
+): boolean {
   try {
     return verifyXMatrix(signed, signature, publicKey);
   } catch (error) {
     if (!(error instanceof CanonicalJsonError)) throw error;
+    // Events of room versions 1 to 5 may hold numbers that canonical JSON has no form for.
+    if (error.code === 'not-an-integer' || error.code === 'integer-out-of-range')
+      return verify(bytesAsSent(signed, body), signature, publicKey);
     throw new MatrixError(400, 'M_BAD_JSON', `the body has no canonical form: ${error.message}`);
   }
+}
+
+/** What the signature covers where the body, as it was sent, stands for its canonical form. Deployed servers send that form. */
+function bytesAsSent({ method, uri, origin, destination }: Parameters<typeof verifyXMatrix>[0], body: Buffer): Buffer {
+  // `content` comes before the other keys, so that their object follows it but for its brace.
+  const others = canonicalJson({ method, uri, origin, destination }).slice(1);
+  return Buffer.concat([Buffer.from('{"content":'), body, Buffer.from(`,${others}`)]);
 }

@@ -7,8 +7,9 @@ import type { RoomServer } from '../../room/room-server.js';
 import type { AuthChainCache } from './auth-chain-cache.js';
 
 /**
- * Takes one origin's PDUs of one room, in order, each its JSON as received. The result has an entry for every PDU whose ID could be told; `error` for
- * those that were refused by an ACL, dropped for their signature, or whose prev_events cannot be had.
+ * Takes one origin's PDUs of one room, in order, each its JSON as received. The result has an entry
+ * for every PDU that has an ID; `error` for those of an unknown room, refused by an ACL, dropped for their form or signature,
+ * or whose prev_events cannot be had.
  */
 export type ReceivePdus = (
   origin: ServerName,

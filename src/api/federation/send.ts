@@ -8,6 +8,7 @@ import type { EventId, RoomId, ServerName } from '../../kernel/matrix/ids.js';
 import { parseRoomId } from '../../kernel/matrix/ids.js';
 import type { JsonObject } from '../../kernel/matrix/json.js';
 import { MatrixError } from '../../kernel/matrix/matrix-error.js';
+import { namesOfPdu } from '../../room/intake/name-pdu.js';
 import { inboundTransaction, putInboundTransaction } from '../../store/transactions.js';
 import type { Endpoint } from '../endpoint.js';
 import { ok } from '../endpoint.js';
@@ -54,11 +55,15 @@ async function takeIn(
   txnId: string,
   pdus: readonly TransactionPdu[],
 ): Promise<JsonObject> {
+  const answers: [EventId, JsonObject][] = [];
   const pdusByRoom = new Map<RoomId, Buffer[]>();
   for (const { json, bytes } of pdus) {
-    // What names no room has no room version and thus no event ID to be answered under.
     const roomId = parseRoomId(json.room_id);
-    if (roomId === undefined || bytes === undefined) continue;
+    if (roomId === undefined || bytes === undefined) {
+      const error = bytes === undefined ? 'it is larger than any event' : 'room_id is not a room ID';
+      for (const name of namesOfPdu(json)) answers.push([name, { error }]);
+      continue;
+    }
     const ofRoom = pdusByRoom.get(roomId) ?? [];
     pdusByRoom.set(roomId, ofRoom);
     ofRoom.push(bytes);
@@ -66,7 +71,6 @@ async function takeIn(
   const settled = await Promise.allSettled(
     [...pdusByRoom].map(([roomId, ofRoom]) => options.receivePdus(origin, roomId, ofRoom)),
   );
-  const answers: [EventId, JsonObject][] = [];
   for (const result of settled) {
     if (result.status === 'rejected') throw result.reason;
     for (const [eventId, { error }] of result.value) answers.push([eventId, error === undefined ? {} : { error }]);

@@ -113,7 +113,7 @@ export class ServedRoom {
         room_id: roomId,
         sender: ALICE,
         state_key: '',
-        content: { room_version: version },
+        content: { room_version: version, ...(rules.creatorInContent ? { creator: ALICE } : {}) },
         auth_events: [],
         prev_events: [],
         depth: 1,
