@@ -90,7 +90,10 @@ export async function startServer(config: Config): Promise<RunningServer> {
     clock: Date.now,
     random: Math.random,
     log,
-    onTimelineEvent: (room) => notifier.notify(room),
+    onTimelineEvent: (room) => {
+      notifier.notify(room);
+      resyncs.pauseWhereLeft(room);
+    },
     onQueued: (destinations) => outbound.wake(destinations),
   };
   const resyncs = new Resyncs(server, (room) => {

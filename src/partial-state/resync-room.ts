@@ -30,8 +30,7 @@ export async function resyncRoom(server: RoomServer, room: Room, via: ServerName
   for (const prev of referencedIds(join.json.prev_events))
     groups.push((await stateAroundEvent(server, room, via, prev, keys, signal)).after);
   const beforeJoin = await resolveStoredStates(server, room, groups, 'bulk');
-  signal.throwIfAborted();
-  await unPartialState(server, room.roomId, beforeJoin);
+  await unPartialState(server, room.roomId, beforeJoin, signal);
 }
 
 /** The room as it stands, while it still has partial state. */

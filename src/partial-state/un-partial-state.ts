@@ -39,9 +39,16 @@ import { appendToStream, eventContext, eventPrevs, putEventContext, putLocalMemb
 /** State entries counted between two turns of the event loop: about 5 ms. */
 const ENTRIES_A_TURN = 2_000;
 
-/** Makes the room's state full. `beforeJoin`: the full state before our join. */
-export function unPartialState(server: RoomServer, roomId: RoomId, beforeJoin: StateGroupNid): Promise<void> {
+/** Makes the room's state full. `beforeJoin`: the full state before our join. Rejects with the signal's reason. */
+export function unPartialState(
+  server: RoomServer,
+  roomId: RoomId,
+  beforeJoin: StateGroupNid,
+  signal: AbortSignal,
+): Promise<void> {
   return server.queues.run(roomId, async () => {
+    // Our last user may have left while this waited in the queue.
+    signal.throwIfAborted();
     const room = loadRoom(server.store, roomId);
     const row = room === undefined ? undefined : loadPartialState(server.store, room.nid);
     if (room === undefined || row === undefined) return;

@@ -50,8 +50,7 @@ export async function acceptEvent(server: RoomServer, roomId: RoomId, nid: Event
     });
     return { verdict: 'dropped', reason: judged.reason };
   }
-  const partial =
-    room.residency === 'partial-state' && prevs.some((prev) => isPartialStateEvent(store, room.nid, prev));
+  const partial = room.residency !== 'full-state' && prevs.some((prev) => isPartialStateEvent(store, room.nid, prev));
   const before = await stateBefore(server, room, prevs);
   let refusal: Refusal | undefined =
     judged === undefined ? undefined : { verdict: 'rejected', code: judged.code, reason: judged.reason };

@@ -11,8 +11,15 @@ import { loadRecord } from '../store/events.js';
 import type { EventNid, StateGroupNid } from '../store/nids.js';
 import { NO_EVENT } from '../store/nids.js';
 import type { StoreReader, StoreWriter } from '../store/open-store.js';
-import type { Refusal, RoomRow } from '../store/rooms.js';
-import { addJoinedCounts, loadRoomByNid, markPartialStateEvent, putRefusal, putRoom } from '../store/rooms.js';
+import type { Refusal, Residency, RoomRow } from '../store/rooms.js';
+import {
+  addJoinedCounts,
+  isServerJoined,
+  loadRoomByNid,
+  markPartialStateEvent,
+  putRefusal,
+  putRoom,
+} from '../store/rooms.js';
 import { changeStateGroup, differingEntries, internStateKey } from '../store/state-groups.js';
 import { appendToStream, putEventContext, putEventPrevs, putLocalMembership } from '../store/timeline.js';
 import type { StateRoom } from './room-state.js';
@@ -59,9 +66,10 @@ export function persistEvent(writer: StoreWriter, room: StateRoom, row: RoomRow,
   if (plan.partial) markPartialStateEvent(writer, room.nid, plan.nid);
   if (verdict !== undefined) return;
   const currentGroup = plan.current ?? after;
-  putRoom(writer, room.nid, { ...row, extremities: plan.extremities, currentGroup });
   if (currentGroup !== row.currentGroup)
     addJoinedCounts(writer, room.nid, joinedChanges(writer, row.currentGroup, currentGroup));
+  const residency = residencyAfter(row.residency, isServerJoined(writer, room.nid, plan.ownServer));
+  putRoom(writer, room.nid, { ...row, residency, extremities: plan.extremities, currentGroup });
   const position = appendToStream(writer, room.nid, plan.nid);
   if (record.type === 'm.room.member' && record.stateKey !== undefined) {
     if (serverNameOf(record.stateKey as UserId) === plan.ownServer) {
@@ -69,6 +77,12 @@ export function persistEvent(writer: StoreWriter, room: StateRoom, row: RoomRow,
       putLocalMembership(writer, record.stateKey as UserId, room.nid, { membership, event: plan.nid, position });
     }
   }
+}
+
+/** partial-state -> paused when our last user leaves; paused -> partial-state when one of our users is back. */
+function residencyAfter(residency: Residency, isOurs: boolean): Residency {
+  if (residency === 'partial-state' || residency === 'paused') return isOurs ? 'partial-state' : 'paused';
+  return residency;
 }
 
 /** How the number of joined members of each server changes between two states. */

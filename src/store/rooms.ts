@@ -10,8 +10,11 @@ import type { EventNid, RoomNid, StateGroupNid } from './nids.js';
 import type { StoreReader, StoreWriter } from './open-store.js';
 import { takeNumbers } from './open-store.js';
 
-/** Where we stand in a room; `absent` is having no row, or having left it. */
-export type Residency = 'absent' | 'joining' | 'partial-state' | 'paused' | 'full-state';
+/**
+ * Where we stand in a room; `absent` is having no row. `paused`: our last user left while the state was partial; what a
+ * resynchronisation needs is kept, and it goes on when one of our users is back.
+ */
+export type Residency = 'absent' | 'partial-state' | 'paused' | 'full-state';
 
 export interface RoomRow {
   readonly roomId: RoomId;

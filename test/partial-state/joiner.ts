@@ -21,6 +21,7 @@ import { RoomProgress } from '../../src/room/room-progress.js';
 import { RoomQueues } from '../../src/room/room-queues.js';
 import type { RoomServer } from '../../src/room/room-server.js';
 import { loadRecord } from '../../src/store/events.js';
+import type { RoomNid } from '../../src/store/nids.js';
 import { openStore } from '../../src/store/open-store.js';
 import type { PartialStateRow, Room } from '../../src/store/rooms.js';
 import { loadPartialState, loadRoom } from '../../src/store/rooms.js';
@@ -45,6 +46,7 @@ export class Joiner {
   /** `server endpoint`, in the order asked, such as `hs1 state_ids`. */
   readonly asked: string[] = [];
   intercept: Intercept = () => undefined;
+  onTimelineEvent: (room: RoomNid) => void = () => undefined;
   readonly server: RoomServer;
 
   constructor(resident: ServedRoom) {
@@ -73,7 +75,7 @@ export class Joiner {
         warn: () => undefined,
         error: () => this.#onFailure(),
       },
-      onTimelineEvent: () => undefined,
+      onTimelineEvent: (room) => this.onTimelineEvent(room),
       onQueued: () => undefined,
     };
     store.write((writer) => {
