@@ -83,8 +83,10 @@ export const TABLES = {
   /** [user ID, device ID, transaction ID] -> event ID it became. */
   client_transactions: { keyEncoding: 'ordered-binary', encoding: 'ordered-binary' },
 
-  /** [origin, transaction ID] -> the answer's `pdus`. */
+  /** [origin, transaction ID] -> the answer's `pdus`; the newest of each origin, see transactions.ts. */
   inbound_transactions: LIST_TO_OBJECT,
+  /** [origin, sequence] -> transaction ID, in the order in which they were answered; dense for an origin. */
+  inbound_transaction_order: { keyEncoding: 'ordered-binary', encoding: 'ordered-binary' },
   /** [destination, sequence] -> EventNid waiting to be sent. */
   outbound_queue: { keyEncoding: 'ordered-binary', encoding: 'ordered-binary' },
   /** destination -> DestinationRow: failures, next try. */
