@@ -76,6 +76,6 @@ async function fetchEvent(
   if (eventVerdict(server.store, nid) !== Verdict.unjudged) return nid;
   const nids = Uint32Array.of(nid);
   const judgements = await judgeEvents(server, room, nids, 'bulk');
-  server.store.write((writer) => applyJudgements(writer, room.nid, nids, judgements));
+  server.store.write((writer) => applyJudgements(writer, room, nids, judgements));
   return nid;
 }

@@ -9,11 +9,11 @@
  */
 
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import type { RoomId, ServerName, UserId } from '../kernel/matrix/ids.js';
-import { serverNameOf } from '../kernel/matrix/ids.js';
+import type { RoomId, ServerName } from '../kernel/matrix/ids.js';
 import { checkAgainst, stateBefore } from '../room/accept-event.js';
 import { judgeEvents } from '../room/intake/judge-events.js';
-import { countJoined, stateAfter } from '../room/persist-event.js';
+import { countJoined, showAccepted, stateAfter } from '../room/persist-event.js';
+import { refreshRedactions } from '../room/redactions/apply-redactions.js';
 import type { RoomServer } from '../room/room-server.js';
 import { resolveStoredStates, storedState } from '../room/room-state.js';
 import { eventVerdict, setEventStatus, Verdict } from '../store/event-status.js';
@@ -34,7 +34,7 @@ import {
   removeRefusal,
 } from '../store/rooms.js';
 import { stateEntries } from '../store/state-groups.js';
-import { appendToStream, eventContext, eventPrevs, putEventContext, putLocalMembership } from '../store/timeline.js';
+import { eventContext, eventPrevs, putEventContext } from '../store/timeline.js';
 
 /** State entries counted between two turns of the event loop: about 5 ms. */
 const ENTRIES_A_TURN = 2_000;
@@ -92,15 +92,9 @@ async function recheckEvent(server: RoomServer, room: Room, nid: EventNid, befor
     if (refusal !== undefined) putRefusal(writer, room.nid, event.eventId, refusal);
     if (refusal === undefined && wasRejected) {
       removeRefusal(writer, room.nid, event.eventId);
-      const position = appendToStream(writer, room.nid, nid);
-      const { type, stateKey, membership } = event.record;
-      if (
-        type === 'm.room.member' &&
-        stateKey !== undefined &&
-        serverNameOf(stateKey as UserId) === server.serverName
-      ) {
-        putLocalMembership(writer, stateKey as UserId, room.nid, { membership, event: nid, position });
-      }
+      showAccepted(writer, room, nid, event.record, server.serverName);
+    } else {
+      refreshRedactions(writer, room, nid);
     }
   });
 }

@@ -118,7 +118,7 @@ export async function fetchMissingAuth(
     if (unjudged.length === 0) return;
     const nids = Uint32Array.from(new Set(unjudged)).sort();
     const judgements = await judgeEvents(server, room, nids, 'interactive');
-    server.store.write((writer) => applyJudgements(writer, room.nid, nids, judgements));
+    server.store.write((writer) => applyJudgements(writer, room, nids, judgements));
   });
 }
 

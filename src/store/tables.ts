@@ -62,6 +62,11 @@ export const TABLES = {
   /** StateGroupNid -> ChunkNids (u32 list). */
   state_group_by_nid: NID_TO_BYTES,
 
+  /** [RoomNid, EventNid of the target, EventNid of a redaction that names it] -> 1 byte: 1 when clients have seen it. */
+  redactions: LIST_TO_BYTES,
+  /** EventNid of a redaction -> EventNid of what it names. */
+  redaction_targets: { keyEncoding: 'uint32', encoding: 'ordered-binary' },
+
   /** stream position -> [RoomNid, EventNid]. */
   stream: { keyEncoding: 'ordered-binary', encoding: 'ordered-binary' },
   /** [RoomNid, stream position] -> EventNid. */

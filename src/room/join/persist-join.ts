@@ -16,6 +16,7 @@ import { applyJudgements, putIngestRefusals } from '../intake/apply-judgements.j
 import { ingestPdus } from '../intake/ingest-pdus.js';
 import { countJoined, persistEvent } from '../persist-event.js';
 import type { RoomServer } from '../room-server.js';
+import type { StateRoom } from '../room-state.js';
 import type { JoinRequest, ReceivedState } from './join-room.js';
 import { JoinRefused } from './judge-join-state.js';
 
@@ -50,9 +51,11 @@ export async function persistJoin(
   const joinNid = await storeJoin(server, request, rules, join, received);
   const { roomNid, membersOmitted, servers, judged } = received;
   const progress = server.progressOf(request.roomId);
+  const { createNid } = judged;
+  const room: StateRoom = { nid: roomNid, roomId: request.roomId, version: rules.version, rules, createNid };
   server.store.write((writer) => {
     putIngestRefusals(writer, roomNid, judged.ingest.dropped, judged.ingest.redacted);
-    applyJudgements(writer, roomNid, judged.judgedNids, judged.judgements);
+    applyJudgements(writer, room, judged.judgedNids, judged.judgements);
     const places: number[] = [];
     const joined = new Map<ServerName, number>();
     for (const nid of judged.stateNids) {
@@ -69,7 +72,7 @@ export async function persistJoin(
       roomId: request.roomId,
       version: rules.version,
       residency: membersOmitted ? 'partial-state' : 'full-state',
-      createNid: judged.createNid,
+      createNid,
       currentGroup: before,
       extremities: [],
     };
@@ -85,22 +88,17 @@ export async function persistJoin(
         lastFailure: undefined,
       });
     }
-    persistEvent(
-      writer,
-      { nid: roomNid, roomId: request.roomId, version: rules.version, rules, createNid: judged.createNid },
-      row,
-      {
-        nid: joinNid,
-        eventId: join.eventId,
-        prevs: internEventIds(writer, referencedIds(join.json.prev_events)),
-        before,
-        refusal: undefined,
-        partial: membersOmitted,
-        extremities: [joinNid],
-        current: undefined,
-        ownServer: server.serverName,
-      },
-    );
+    persistEvent(writer, room, row, {
+      nid: joinNid,
+      eventId: join.eventId,
+      prevs: internEventIds(writer, referencedIds(join.json.prev_events)),
+      before,
+      refusal: undefined,
+      partial: membersOmitted,
+      extremities: [joinNid],
+      current: undefined,
+      ownServer: server.serverName,
+    });
   });
   progress.droppedEvents += judged.ingest.dropped.length;
   progress.redactedEvents += judged.ingest.redacted.length;
