@@ -104,6 +104,17 @@ export function markPartialStateEvent(writer: StoreWriter, room: RoomNid, event:
   writer.tables.partial_state_events.put([room, event], EMPTY);
 }
 
+const FLIPPED = Buffer.of(1);
+
+/** The verdict of an event whose state was partial has flipped; what rests on it is still to be judged again. */
+export function markFlipped(writer: StoreWriter, room: RoomNid, event: EventNid): void {
+  writer.tables.partial_state_events.put([room, event], FLIPPED);
+}
+
+export function hasFlipped(reader: StoreReader, room: RoomNid, event: EventNid): boolean {
+  return (reader.tables.partial_state_events.get([room, event]) as Buffer | undefined)?.equals(FLIPPED) === true;
+}
+
 export function clearPartialStateEvent(writer: StoreWriter, room: RoomNid, event: EventNid): void {
   writer.tables.partial_state_events.remove([room, event]);
 }

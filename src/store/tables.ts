@@ -44,7 +44,7 @@ export const TABLES = {
   room_by_nid: NID_TO_OBJECT,
   /** RoomNid -> PartialStateRow, while the room has partial state. */
   partial_state_by_room: NID_TO_OBJECT,
-  /** [RoomNid, EventNid] -> empty: events whose state is partial. */
+  /** [RoomNid, EventNid] -> empty: events whose state is partial; 1: its verdict flipped, what rests on it comes next. */
   partial_state_events: LIST_TO_BYTES,
   /** [RoomNid, server name] -> number of joined members in the current state. */
   joined_count_by_server: { keyEncoding: 'ordered-binary', encoding: 'ordered-binary' },
