@@ -17,6 +17,7 @@ import { hashAndSignPdu } from '../../../src/kernel/signatures/sign-pdu.js';
 import { xMatrixHeader } from '../../../src/kernel/signatures/x-matrix.js';
 import type { FederationClient } from '../../../src/remote/federation-client.js';
 import { createKeyRing } from '../../../src/remote/key-ring.js';
+import { RemoteError } from '../../../src/remote/remote-error.js';
 import { acceptEvent } from '../../../src/room/accept-event.js';
 import { ingestPdus } from '../../../src/room/intake/ingest-pdus.js';
 import { RoomProgress } from '../../../src/room/room-progress.js';
@@ -62,6 +63,9 @@ export class ServedRoom {
   readonly queued: ServerName[] = [];
   readonly callers: ServerName[] = [];
   receivePdus: ReceivePdus = async () => new Map();
+  /** Answers when keys are fetched. */
+  network: FederationClient['requestJson'] = (server) =>
+    Promise.reject(new RemoteError('unreachable', server, 'a test called the network'));
   readonly server: RoomServer = {
     serverName: OWN_KEY.serverName,
     signingKey: OWN_KEY,
@@ -69,8 +73,8 @@ export class ServedRoom {
     pool: inlinePool(this.store),
     keys: createKeyRing({
       store: this.store,
-      client: unreachable(),
-      notaries: [],
+      client: { ...unreachable(), requestJson: (...asked) => this.network(...asked) },
+      notaries: ['notary' as ServerName],
       own: OWN_KEY,
       clock: () => NOW,
     }),
@@ -217,5 +221,5 @@ function unreachable(): FederationClient {
   const refuse = () => {
     throw new Error('a test called the network');
   };
-  return new Proxy({} as FederationClient, { get: () => refuse });
+  return { requestJson: refuse, requestStream: refuse, close: refuse };
 }
