@@ -14,6 +14,7 @@ import type { EventNid } from '../store/nids.js';
 import type { Room } from '../store/rooms.js';
 import { loadRoom } from '../store/rooms.js';
 import { acceptEvent } from './accept-event.js';
+import { isServerAllowed } from './access/server-acl.js';
 import type { FillGap } from './fetch-missing.js';
 import { byDepth, fetchMissingAuth, fetchMissingPrevs } from './fetch-missing.js';
 import { ingestPdus } from './intake/ingest-pdus.js';
@@ -41,6 +42,13 @@ export async function receivePdus(
   if (room === undefined) {
     for (const pdu of pdus)
       for (const name of namesOfPdu(jsonOf(pdu))) answers.set(name, { error: `the room ${roomId} is not known here` });
+    return answers;
+  }
+  if (!isServerAllowed(server.store, room, origin)) {
+    for (const pdu of pdus) {
+      const name = nameOfPdu(room.rules, jsonOf(pdu));
+      if (name !== undefined) answers.set(name, { error: `the ACL of ${roomId} denies ${origin}` });
+    }
     return answers;
   }
   const { nids, dropped } = await ingestPdus(server, room, pdus);
