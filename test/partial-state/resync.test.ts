@@ -91,6 +91,22 @@ describe('a room that was joined with partial state', () => {
     expect(joiner.members()).toEqual(residentMembers());
   });
 
+  it('waits where a server says that it is asked for events too often, and asks it again', async () => {
+    for (let n = 0; n < 40; n++) await resident.send('org.example.fact', `${n}`, { n });
+    await joiner.join();
+    let refused = 0;
+    joiner.intercept = (server, { path }) => {
+      if (!path.includes('/event/') || refused >= 3) return undefined;
+      refused += 1;
+      const details = { status: 429, errcode: 'M_LIMIT_EXCEEDED', retryAfterMs: 1 };
+      throw new RemoteError('refused', server, 'too often', details);
+    };
+    expect(await joiner.resync()).toBe(true);
+    expect(refused).toBe(3);
+    expect(joiner.asked).not.toContain('hs3 state_ids');
+    expect(joiner.members()).toEqual(residentMembers());
+  });
+
   it('keeps a state event that was sent while its state was partial', async () => {
     await joiner.join();
     const topic = await resident.send('m.room.topic', '', { topic: 'before the resync' });

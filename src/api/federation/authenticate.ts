@@ -13,7 +13,18 @@ import { verify } from '../../kernel/signatures/ed25519.js';
 import { parseXMatrix, verifyXMatrix } from '../../kernel/signatures/x-matrix.js';
 import type { ApiRequest, ApiResponse, Endpoint } from '../endpoint.js';
 import { SMALL_BODY_BYTES_MAX } from '../endpoint.js';
+import type { RatePolicy } from '../rate-limit.js';
 import type { FederationContext } from './federation-context.js';
+
+/**
+ * Requests of one origin: the burst is what a server asks for after an outage or in a resynchronisation, event by event;
+ * the rate is some 5 % of the main thread, of which checking the caller's signature is the larger part.
+ */
+export const ORIGIN_RATE: RatePolicy = { burst: 1000, perSecond: 200 };
+/** Origins whose rate is remembered; each has proved its name. */
+export const ORIGINS_LIMITED_MAX = 10_000;
+/** What a caller above its rate is asked to wait, in milliseconds: time for some 200 requests. */
+export const RETRY_AFTER_MS = 1000;
 
 /** A request whose caller has proved its name. */
 export interface FederationRequest extends ApiRequest {
@@ -35,6 +46,7 @@ export function authenticated(context: FederationContext, endpoint: FederationEn
     bodyBytesMax: endpoint.bodyBytesMax ?? SMALL_BODY_BYTES_MAX,
     handle: async (request) => {
       const caller = await authenticate(context, request);
+      checkRate(context, caller.origin);
       context.options.onCaller(caller.origin);
       return endpoint.answer({
         method: request.method,
@@ -48,6 +60,13 @@ export function authenticated(context: FederationContext, endpoint: FederationEn
       });
     },
   };
+}
+
+/** After the signature: nobody uses up another server's share. */
+function checkRate({ server, callers }: FederationContext, origin: ServerName): void {
+  if (callers.take(origin, server.clock())) return;
+  const extra = { retry_after_ms: RETRY_AFTER_MS };
+  throw new MatrixError(429, 'M_LIMIT_EXCEEDED', `${origin} asks too often: wait a second`, extra);
 }
 
 function unauthorized(reason: string): MatrixError {

@@ -4,6 +4,7 @@
 
 import type { EventId, RoomId, ServerName } from '../../kernel/matrix/ids.js';
 import type { RoomServer } from '../../room/room-server.js';
+import type { RateLimits } from '../rate-limit.js';
 import type { AuthChainCache } from './auth-chain-cache.js';
 
 /**
@@ -27,4 +28,6 @@ export interface FederationContext {
   readonly server: RoomServer;
   readonly options: FederationOptions;
   readonly chains: AuthChainCache;
+  /** How often each origin may call. */
+  readonly callers: RateLimits;
 }
