@@ -17,7 +17,7 @@ import { startHttpServer } from './http/start-http-server.js';
 import type { JsonObject } from './kernel/matrix/json.js';
 import type { SigningKey } from './kernel/signatures/ed25519.js';
 import { signingKeyOfSeed } from './kernel/signatures/ed25519.js';
-import { fillGap } from './partial-state/fill-gap.js';
+import { createFillGap } from './partial-state/fill-gap.js';
 import { Resyncs } from './partial-state/resyncs.js';
 import { createFederationClient } from './remote/federation-client.js';
 import { createKeyRing } from './remote/key-ring.js';
@@ -100,12 +100,12 @@ export async function startServer(config: Config): Promise<RunningServer> {
     waiters.completed(room);
     notifier.notify(room);
   });
+  const fillGap = createFillGap(server);
   const sampler = startProcessSampler(pool);
   const endpoints = {
     federation: federationEndpoints(server, {
       onCaller: (origin) => outbound.otherSideCalled(origin),
-      receivePdus: (origin, roomId, pdus) =>
-        receivePdus(server, origin, roomId, pdus, (room, via, prev) => fillGap(server, room, via, prev)),
+      receivePdus: (origin, roomId, pdus) => receivePdus(server, origin, roomId, pdus, fillGap),
     }),
     client: clientEndpoints(server, {
       registrationEnabled: config.registration.enabled,

@@ -8,6 +8,7 @@
 import type { EventId, ServerName } from '../kernel/matrix/ids.js';
 import { RemoteError } from '../remote/remote-error.js';
 import { SplitError } from '../remote/split-response.js';
+import type { FillGap } from '../room/fetch-missing.js';
 import { RoomProgress } from '../room/room-progress.js';
 import type { RoomServer } from '../room/room-server.js';
 import type { Room } from '../store/rooms.js';
@@ -17,8 +18,28 @@ import { stateAroundEvent } from './state-around-event.js';
 /** Longest wait for the state at one gap: who pushed holds its connection open so long. */
 export const GAP_DEADLINE_MS = 5 * 60 * 1000;
 
+/** Gaps being filled at one time, all rooms together: each may hold the list of a whole room's state. */
+export const GAPS_FILLING_MAX = 3;
+
+/** What fills gaps: one that is being filled is waited for, and beyond the limit so is the end of another. */
+export function createFillGap(server: RoomServer): FillGap {
+  const filling = new Map<string, Promise<void>>();
+  return async (room, via, prev) => {
+    const key = `${room.nid} ${prev}`;
+    while (!filling.has(key) && filling.size >= GAPS_FILLING_MAX) {
+      // How the other ends is its own caller's affair.
+      await Promise.race(filling.values()).catch(() => undefined);
+    }
+    const same = filling.get(key);
+    if (same !== undefined) return same;
+    const filled = fillGap(server, room, via, prev).finally(() => filling.delete(key));
+    filling.set(key, filled);
+    return filled;
+  };
+}
+
 /** Stores the state around `prev`. Throws RemoteError when `via` does not have it. */
-export async function fillGap(server: RoomServer, room: Room, via: ServerName, prev: EventId): Promise<void> {
+async function fillGap(server: RoomServer, room: Room, via: ServerName, prev: EventId): Promise<void> {
   // A resync of the same room may be under way: its progress is not this one's.
   const progress = new RoomProgress(server.clock);
   const aside: RoomServer = { ...server, progressOf: () => progress };

@@ -3,6 +3,7 @@ import type { EventId, ServerName } from '../../src/kernel/matrix/ids.js';
 import type { JsonObject } from '../../src/kernel/matrix/json.js';
 import { roomVersionRules } from '../../src/kernel/matrix/room-versions.js';
 import { hashAndSignPdu } from '../../src/kernel/signatures/sign-pdu.js';
+import { GAPS_FILLING_MAX } from '../../src/partial-state/fill-gap.js';
 import { GAPS_FILLED_MAX } from '../../src/room/fetch-missing.js';
 import { eventStatus, eventVerdict, StatusBit, Verdict } from '../../src/store/event-status.js';
 import { eventIdOfNid, eventNidOf } from '../../src/store/events.js';
@@ -72,6 +73,18 @@ describe('a gap behind an event that get_missing_events returned', () => {
     expect(pushedNid && isPartialStateEvent(joiner.store, nid, pushedNid)).toBe(false);
     expect(joiner.room().residency).toBe('partial-state');
     expect(await joiner.resync()).toBe(true);
+  });
+
+  it('is filled once where several pushed events need it at a time', async () => {
+    const ids: EventId[] = [];
+    for (let n = 0; n < 3; n++) ids.push(await say(`${n}`));
+    const [, returned, pushed] = ids as [EventId, EventId, EventId];
+    await answerMissing(returned);
+    joiner.asked.length = 0;
+    const pdu = await pduOf(pushed);
+    const answers = await Promise.all(Array.from({ length: GAPS_FILLING_MAX + 2 }, () => joiner.receive(HS1, pdu)));
+    for (const answer of answers) expect(answer.get(pushed)).toEqual({});
+    expect(joiner.asked.filter((line) => line.includes('state_ids'))).toHaveLength(1);
   });
 
   it('leaves the pushed event dropped with an error where that state cannot be had', async () => {

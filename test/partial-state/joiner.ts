@@ -8,12 +8,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { EventId, RoomId, ServerName } from '../../src/kernel/matrix/ids.js';
 import type { JsonObject, JsonValue } from '../../src/kernel/matrix/json.js';
-import { fillGap } from '../../src/partial-state/fill-gap.js';
+import { createFillGap } from '../../src/partial-state/fill-gap.js';
 import { Resyncs } from '../../src/partial-state/resyncs.js';
 import type { FederationClient, RemoteRequest } from '../../src/remote/federation-client.js';
 import { requestUri } from '../../src/remote/federation-client.js';
 import { createKeyRing } from '../../src/remote/key-ring.js';
 import { RemoteError } from '../../src/remote/remote-error.js';
+import type { FillGap } from '../../src/room/fetch-missing.js';
 import { joinRoom } from '../../src/room/join/join-room.js';
 import type { PduAnswer } from '../../src/room/receive-pdus.js';
 import { receivePdus } from '../../src/room/receive-pdus.js';
@@ -48,6 +49,7 @@ export class Joiner {
   intercept: Intercept = () => undefined;
   onTimelineEvent: (room: RoomNid) => void = () => undefined;
   readonly server: RoomServer;
+  readonly #fillGap: FillGap;
 
   constructor(resident: ServedRoom) {
     this.#resident = resident;
@@ -78,6 +80,7 @@ export class Joiner {
       onTimelineEvent: (room) => this.onTimelineEvent(room),
       onQueued: () => undefined,
     };
+    this.#fillGap = createFillGap(this.server);
     store.write((writer) => {
       for (const key of [OWN_KEY, HS2_KEY, HS3_KEY]) {
         const row = { publicKey: key.publicKey, validUntilTs: NOW + 1e9, expired: false };
@@ -126,7 +129,7 @@ export class Joiner {
   /** Takes in what another server pushes. */
   receive(origin: ServerName, ...pdus: readonly (JsonObject | string)[]): Promise<ReadonlyMap<EventId, PduAnswer>> {
     const bytes = pdus.map((pdu) => Buffer.from(typeof pdu === 'string' ? pdu : JSON.stringify(pdu)));
-    return receivePdus(this.server, origin, ROOM, bytes, (room, via, prev) => fillGap(this.server, room, via, prev));
+    return receivePdus(this.server, origin, ROOM, bytes, this.#fillGap);
   }
 
   join(roomId: RoomId = ROOM): Promise<void> {
