@@ -9,16 +9,18 @@
  */
 
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import type { RoomId, ServerName } from '../kernel/matrix/ids.js';
+import type { RoomId, ServerName, UserId } from '../kernel/matrix/ids.js';
+import { serverNameOf } from '../kernel/matrix/ids.js';
 import { checkAgainst, stateBefore } from '../room/accept-event.js';
 import { judgeEvents } from '../room/intake/judge-events.js';
 import { countJoined } from '../room/persist-event.js';
 import type { RoomServer } from '../room/room-server.js';
 import { resolveStoredStates, storedState } from '../room/room-state.js';
 import { eventVerdict, Verdict } from '../store/event-status.js';
-import { loadEvent } from '../store/events.js';
-import type { EventNid, StateGroupNid } from '../store/nids.js';
-import type { StoreReader } from '../store/open-store.js';
+import { loadEvent, loadRecord } from '../store/events.js';
+import type { EventNid, StateGroupNid, StreamPosition } from '../store/nids.js';
+import { NO_EVENT } from '../store/nids.js';
+import type { StoreReader, StoreWriter } from '../store/open-store.js';
 import { takeNumbers } from '../store/open-store.js';
 import type { Refusal, Room } from '../store/rooms.js';
 import {
@@ -33,8 +35,8 @@ import {
   putRoom,
   removePartialState,
 } from '../store/rooms.js';
-import { stateEntries } from '../store/state-groups.js';
-import { eventContext, eventPrevs } from '../store/timeline.js';
+import { stateEntries, stateEvent } from '../store/state-groups.js';
+import { eventContext, eventPrevs, localMembership, putLocalMembership } from '../store/timeline.js';
 import { VerdictHandOn } from './hand-on-verdicts.js';
 import { putVerdict } from './put-verdict.js';
 
@@ -139,12 +141,41 @@ async function completeRoom(
   }
   for (const [name, count] of [...joinedServers(store, room.nid)]) joined.set(name, (joined.get(name) ?? 0) - count);
   store.write((writer) => {
+    const position = takeNumbers(writer, 'next_stream_position', 1) as StreamPosition;
+    for (const user of localUsers(writer, order, server.serverName))
+      correctMembership(writer, room, currentGroup, user, position);
     putRoom(writer, room.nid, { ...room, residency: 'full-state', currentGroup, extremities });
     addJoinedCounts(writer, room.nid, joined);
     removePartialState(writer, room.nid);
     // Clients whose token is older have not seen the whole room: sync/ tells them.
-    writer.tables.meta.put(`completed_position:${room.nid}`, takeNumbers(writer, 'next_stream_position', 1));
+    writer.tables.meta.put(`completed_position:${room.nid}`, position);
   });
+}
+
+/** Our users whose membership was at stake while the state was partial. */
+function localUsers(reader: StoreReader, order: readonly EventNid[], ownServer: ServerName): Set<UserId> {
+  const users = new Set<UserId>();
+  for (const nid of order) {
+    const record = loadRecord(reader, nid);
+    if (record?.type !== 'm.room.member' || record.stateKey === undefined) continue;
+    const user = record.stateKey as UserId;
+    if (serverNameOf(user) === ownServer) users.add(user);
+  }
+  return users;
+}
+
+/** A kick that was believed and is rejected now took our user's membership away: the state says what it is. */
+function correctMembership(
+  writer: StoreWriter,
+  room: Room,
+  group: StateGroupNid,
+  user: UserId,
+  position: StreamPosition,
+): void {
+  const nid = stateEvent(writer, room.nid, group, 'm.room.member', user);
+  const record = nid === NO_EVENT ? undefined : loadRecord(writer, nid);
+  if (record === undefined || localMembership(writer, user, room.nid)?.event === nid) return;
+  putLocalMembership(writer, user, room.nid, { membership: record.membership, event: nid, position });
 }
 
 /** Forward extremities; a rejected one gives way to its prev_events. None that an accepted event follows upon. */

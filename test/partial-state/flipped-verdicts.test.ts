@@ -1,18 +1,20 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { EventId, ServerName } from '../../src/kernel/matrix/ids.js';
+import type { EventId, ServerName, UserId } from '../../src/kernel/matrix/ids.js';
 import type { JsonObject } from '../../src/kernel/matrix/json.js';
 import { roomVersionRules } from '../../src/kernel/matrix/room-versions.js';
 import type { SignedEvent } from '../../src/kernel/signatures/sign-pdu.js';
 import { hashAndSignPdu } from '../../src/kernel/signatures/sign-pdu.js';
+import { joinKnownRoom } from '../../src/room/join/join-known-room.js';
 import { eventStatus, eventVerdict, StatusBit, setEventStatus, Verdict } from '../../src/store/event-status.js';
 import { eventIdOfNid, eventNidOf } from '../../src/store/events.js';
 import type { Room } from '../../src/store/rooms.js';
 import { hasFlipped, loadRoom, markFlipped, partialStateEvents, refusals } from '../../src/store/rooms.js';
 import { stateEvent } from '../../src/store/state-groups.js';
-import { roomTimeline } from '../../src/store/timeline.js';
+import { localMembership, roomTimeline } from '../../src/store/timeline.js';
 import { ALICE, BOB, HS3_KEY, NOW, ROOM, ServedRoom } from '../api/federation/served-room.js';
 import { Joiner } from './joiner.js';
 
+const HS1 = 'hs1' as ServerName;
 const HS3 = 'hs3' as ServerName;
 const CAROL = '@carol:hs3';
 const MALLORY = '@mallory:hs3';
@@ -72,6 +74,12 @@ function profile(user: string, name: string, prev: EventId, by: EventId): Signed
 
 const message = (user: string, prev: EventId, by: EventId) =>
   eventOf(user, { type: 'm.room.message', content: { body: 'hello' } }, [prev], [by]);
+
+async function pduOf(eventId: EventId): Promise<JsonObject> {
+  const uri = `/_matrix/federation/v1/event/${encodeURIComponent(eventId)}`;
+  const { body } = await resident.call('GET', uri, { as: HS3_KEY });
+  return (body.pdus as JsonObject[])[0] as JsonObject;
+}
 
 const joinId = (user: string) => joins.get(user) as EventId;
 
@@ -133,6 +141,23 @@ describe('a verdict that the full state turns round', () => {
     expect(joiner.members()).toContain(`${CAROL} join`);
     const refused = new Map(refusals(joiner.store, joiner.room().nid));
     expect([refused.has(kick.eventId), refused.has(second.eventId)]).toEqual([true, false]);
+  });
+
+  it('gives one of our users back a membership that a false kick took away', async () => {
+    const dan = '@dan:hs2' as UserId;
+    const leave = { type: 'm.room.member', state_key: BOB, content: { membership: 'leave' } };
+    const kick = eventOf(MALLORY, leave, [ownJoin()], [joinId(MALLORY), ownJoin()]);
+    // A second user of ours, or the room would be paused by the kick.
+    const invite = await resident.send('m.room.member', dan, { membership: 'invite' });
+    await joiner.receive(HS1, await pduOf(invite));
+    const request = { roomId: ROOM, userId: dan, candidates: [], profile: {}, partial: true };
+    await joinKnownRoom(joiner.server, request);
+    await joiner.receive(HS3, kick.json);
+    const standing = () => localMembership(joiner.store, BOB, joiner.room().nid)?.membership;
+    expect(standing()).toBe('leave');
+    expect(await joiner.resync()).toBe(true);
+    expect(verdicts(kick)).toEqual([Verdict.rejected]);
+    expect(standing()).toBe('join');
   });
 
   it('undoes the redaction of a sender that had left', async () => {
