@@ -132,14 +132,15 @@ async function persistAccepted(
 ): Promise<void> {
   const { prevs, before, partial, refusal } = decided;
   const plan = { nid: event.nid, before, refusal };
-  const extremities = [...room.extremities.filter((nid) => !prevs.includes(nid)), event.nid];
+  const others = room.extremities.filter((nid) => !prevs.includes(nid));
+  // An event that a gap was filled with has followers here, so it ends nothing.
+  const isEnd = others.length === 0 || eventContext(server.store, event.nid) === undefined;
+  const extremities = isEnd ? [...others, event.nid] : others;
   let current: StateGroupNid | undefined;
-  if (refusal === undefined && extremities.length > 1) {
-    const own = server.store.write((writer) => stateAfter(writer, room, plan, event.record));
-    const others = extremities
-      .slice(0, -1)
-      .map((nid) => eventContext(server.store, nid)?.after ?? (0 as StateGroupNid));
-    current = await resolveStoredStates(server, room, [own, ...others], 'interactive');
+  if (refusal === undefined && others.length > 0) {
+    const groups = others.map((nid) => eventContext(server.store, nid)?.after ?? (0 as StateGroupNid));
+    if (isEnd) groups.unshift(server.store.write((writer) => stateAfter(writer, room, plan, event.record)));
+    current = await resolveStoredStates(server, room, groups, 'interactive');
   }
   server.store.write((writer) =>
     persistEvent(writer, room, room, {

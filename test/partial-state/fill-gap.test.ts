@@ -68,6 +68,11 @@ describe('a gap behind an event that get_missing_events returned', () => {
     const topicNid = stateEvent(joiner.store, nid, currentGroup, 'm.room.topic', '');
     expect(eventIdOfNid(joiner.store, topicNid)).toBe(topic);
     expect(eventStatus(joiner.store, topicNid) & StatusBit.outlier).toBe(StatusBit.outlier);
+    // When it is pushed after all, it joins the timeline and ends nothing: what follows on it is here.
+    await joiner.receive(HS1, await pduOf(topic));
+    expect(eventStatus(joiner.store, topicNid)).toBe(Verdict.accepted);
+    expect(joiner.room().extremities.map((end) => eventIdOfNid(joiner.store, end))).toEqual([pushed]);
+    expect(stateEvent(joiner.store, nid, joiner.room().currentGroup, 'm.room.topic', '')).toBe(topicNid);
     // Its state is whole, although the room's is not yet.
     const pushedNid = eventNidOf(joiner.store, pushed);
     expect(pushedNid && isPartialStateEvent(joiner.store, nid, pushedNid)).toBe(false);
