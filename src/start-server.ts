@@ -17,6 +17,7 @@ import { startHttpServer } from './http/start-http-server.js';
 import type { JsonObject } from './kernel/matrix/json.js';
 import type { SigningKey } from './kernel/signatures/ed25519.js';
 import { signingKeyOfSeed } from './kernel/signatures/ed25519.js';
+import { createFillGap } from './partial-state/fill-gap.js';
 import { Resyncs } from './partial-state/resyncs.js';
 import { createFederationClient } from './remote/federation-client.js';
 import { createKeyRing } from './remote/key-ring.js';
@@ -90,18 +91,22 @@ export async function startServer(config: Config): Promise<RunningServer> {
     clock: Date.now,
     random: Math.random,
     log,
-    onTimelineEvent: (room) => notifier.notify(room),
+    onTimelineEvent: (room) => {
+      notifier.notify(room);
+      resyncs.pauseWhereLeft(room);
+    },
     onQueued: (destinations) => outbound.wake(destinations),
   };
   const resyncs = new Resyncs(server, (room) => {
     waiters.completed(room);
     notifier.notify(room);
   });
+  const fillGap = createFillGap(server);
   const sampler = startProcessSampler(pool);
   const endpoints = {
     federation: federationEndpoints(server, {
       onCaller: (origin) => outbound.otherSideCalled(origin),
-      receivePdus: (origin, roomId, pdus) => receivePdus(server, origin, roomId, pdus),
+      receivePdus: (origin, roomId, pdus) => receivePdus(server, origin, roomId, pdus, fillGap),
     }),
     client: clientEndpoints(server, {
       registrationEnabled: config.registration.enabled,

@@ -72,7 +72,7 @@ async function judgeListed(server: RoomServer, room: Room, listed: ListedState):
   const judgements = await judgeEvents(server, room, nids, 'bulk', (checked) => {
     stage.done = checked;
   });
-  server.store.write((writer) => applyJudgements(writer, room.nid, nids, judgements));
+  server.store.write((writer) => applyJudgements(writer, room, nids, judgements));
   countRefusals(server, room, judgements);
   progress.end('authorising');
 }

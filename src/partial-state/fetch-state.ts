@@ -3,7 +3,7 @@
  * more is missing, else event by event; what is stored already is neither verified nor written again.
  */
 
-import { setImmediate as nextTurn } from 'node:timers/promises';
+import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 import { eventIdOfHash } from '../kernel/matrix/event-key.js';
 import type { EventId, ServerName } from '../kernel/matrix/ids.js';
 import { RemoteError } from '../remote/remote-error.js';
@@ -25,6 +25,11 @@ const WHOLE_STATE_SHARE = 0.1;
 const RECORDS_A_TURN = 2_000;
 /** `/event` requests at once. */
 const EVENT_REQUESTS_MAX = 16;
+/** Times that one `/event` is asked again after a 429; then the attempt ends and another server is asked. */
+const LIMITED_WAITS_MAX = 20;
+/** Wait after a 429 that names none, and the longest that is respected, in milliseconds. */
+const LIMITED_WAIT_MS = 1000;
+const LIMITED_WAIT_MS_MAX = 30_000;
 
 /** Fetches through one server. Throws RemoteError or SplitError; what was stored by then stays. */
 export async function fetchState(
@@ -127,6 +132,23 @@ async function missingPositions(
   return missing;
 }
 
+/** One event; where the server says that we ask too often, again when it lets us. */
+async function requestWhenAllowed(
+  server: RoomServer,
+  via: ServerName,
+  id: EventId,
+  signal: AbortSignal,
+): Promise<Buffer> {
+  for (let wait = 0; ; wait++) {
+    try {
+      return await requestEvent(server.client, via, id, signal);
+    } catch (error) {
+      if (!(error instanceof RemoteError) || error.status !== 429 || wait >= LIMITED_WAITS_MAX) throw error;
+      await sleep(Math.min(error.retryAfterMs ?? LIMITED_WAIT_MS, LIMITED_WAIT_MS_MAX), undefined, { signal });
+    }
+  }
+}
+
 async function fetchEvents(
   server: RoomServer,
   via: ServerName,
@@ -141,7 +163,7 @@ async function fetchEvents(
       const position = missing[next++] as number;
       const id = idAt(server, listed, position);
       try {
-        ingest.add('pdus', Buffer.from(JSON.stringify(await requestEvent(server.client, via, id, signal)), 'utf8'));
+        ingest.add('pdus', await requestWhenAllowed(server, via, id, signal));
       } catch (error) {
         // The others are fetched all the same, so that the next server has less to give; anything else ends the attempt.
         if (!(error instanceof RemoteError) || error.kind !== 'refused' || error.status !== 404) throw error;

@@ -11,7 +11,7 @@ import { SplitError } from '../remote/split-response.js';
 import type { RoomServer } from '../room/room-server.js';
 import type { RoomNid } from '../store/nids.js';
 import type { Room } from '../store/rooms.js';
-import { allRooms, loadPartialState, putPartialState } from '../store/rooms.js';
+import { allRooms, loadPartialState, loadRoomByNid, putPartialState } from '../store/rooms.js';
 import { partialRoom, resyncRoom } from './resync-room.js';
 
 /** Resyncs that run at once; the others wait their turn. */
@@ -23,20 +23,25 @@ export const RESYNC_BACK_OFF: BackOffPolicy = { firstMs: 60_000, maxMs: 60 * 60 
 /** Between resyncs that start together after a restart. */
 const START_STAGGER_MS = 250;
 
+interface Run {
+  readonly ended: Promise<void>;
+  readonly abort: AbortController;
+}
+
 export class Resyncs {
   readonly #server: RoomServer;
   readonly #onComplete: (room: RoomNid) => void;
-  readonly #running = new Map<RoomNid, Promise<void>>();
+  readonly #running = new Map<RoomNid, Run>();
   readonly #waiting: Room['roomId'][] = [];
   readonly #timers = new Set<NodeJS.Timeout>();
-  readonly #abort = new AbortController();
+  #closed = false;
 
   constructor(server: RoomServer, onComplete: (room: RoomNid) => void) {
     this.#server = server;
     this.#onComplete = onComplete;
   }
 
-  /** Resumes every room that has partial state. */
+  /** Resumes every room that has partial state; a paused one waits until one of our users is back. */
   resumeAll(): void {
     let n = 0;
     for (const room of allRooms(this.#server.store)) {
@@ -46,32 +51,47 @@ export class Resyncs {
     }
   }
 
-  /** Starts (or queues) a room's resync. */
+  /** Starts (or queues) a room's resync, unless one runs, the room's state is full, or none of our users is in it. */
   start(roomId: Room['roomId']): void {
-    if (this.#abort.signal.aborted) return;
+    if (this.#closed) return;
     const room = partialRoom(this.#server, roomId);
     if (room === undefined || this.#running.has(room.nid) || this.#waiting.includes(roomId)) return;
     if (this.#running.size >= RESYNCS_AT_ONCE_MAX) {
       this.#waiting.push(roomId);
       return;
     }
-    const run = this.#run(room)
+    const abort = new AbortController();
+    const ended = this.#run(room, abort.signal)
       .catch((error: unknown) => {
-        if (!this.#abort.signal.aborted) this.#failed(room, error);
+        if (!abort.signal.aborted) this.#failed(room, error);
       })
       .finally(() => {
         this.#running.delete(room.nid);
-        const next = this.#waiting.shift();
-        if (next !== undefined) this.start(next);
+        // Paused, and one of our users came back before it had ended.
+        if (abort.signal.aborted) this.start(roomId);
+        this.#startWaiting();
       });
-    this.#running.set(room.nid, run);
+    this.#running.set(room.nid, { ended, abort });
+  }
+
+  /** Ends the resync of a room that our last user has left; all of it is kept, and `start` goes on from it. */
+  pauseWhereLeft(nid: RoomNid): void {
+    const run = this.#running.get(nid);
+    if (run === undefined || loadRoomByNid(this.#server.store, nid)?.residency !== 'paused') return;
+    run.abort.abort(new Error('the last of our users left the room'));
   }
 
   /** Ends what runs; all of it can be resumed. */
   async close(): Promise<void> {
-    this.#abort.abort(new Error('the server is stopping'));
+    this.#closed = true;
+    for (const { abort } of this.#running.values()) abort.abort(new Error('the server is stopping'));
     for (const timer of this.#timers) clearTimeout(timer);
-    await Promise.allSettled(this.#running.values());
+    await Promise.allSettled([...this.#running.values()].map(({ ended }) => ended));
+  }
+
+  #startWaiting(): void {
+    while (this.#waiting.length > 0 && this.#running.size < RESYNCS_AT_ONCE_MAX)
+      this.start(this.#waiting.shift() as Room['roomId']);
   }
 
   #startAt(roomId: Room['roomId'], ts: number): void {
@@ -85,13 +105,13 @@ export class Resyncs {
     this.#timers.add(timer);
   }
 
-  async #run(room: Room): Promise<void> {
+  async #run(room: Room, signal: AbortSignal): Promise<void> {
     const row = loadPartialState(this.#server.store, room.nid);
     if (row === undefined) return;
     const others = row.servers.filter((name) => name !== row.joinedVia && name !== this.#server.serverName);
     const failures: string[] = [];
     for (const via of [row.joinedVia, ...others].slice(0, SERVERS_A_ROUND_MAX)) {
-      if (await this.#through(room, via, failures)) {
+      if (await this.#through(room, via, signal, failures)) {
         this.#server.log.info({ room: room.roomId, via }, 'the room has full state');
         this.#onComplete(room.nid);
         return;
@@ -100,12 +120,12 @@ export class Resyncs {
     throw new Error(failures.join('; '));
   }
 
-  async #through(room: Room, via: ServerName, failures: string[]): Promise<boolean> {
+  async #through(room: Room, via: ServerName, signal: AbortSignal, failures: string[]): Promise<boolean> {
     try {
-      await resyncRoom(this.#server, room, via, this.#abort.signal);
+      await resyncRoom(this.#server, room, via, signal);
       return true;
     } catch (error) {
-      this.#abort.signal.throwIfAborted();
+      signal.throwIfAborted();
       if (!(error instanceof RemoteError || error instanceof SplitError || error instanceof RangeError)) throw error;
       this.#server.log.warn({ room: room.roomId, via, error: error.message }, 'resync through this server failed');
       failures.push(error.message);

@@ -13,61 +13,95 @@ import type { RoomId, ServerName, UserId } from '../kernel/matrix/ids.js';
 import { serverNameOf } from '../kernel/matrix/ids.js';
 import { checkAgainst, stateBefore } from '../room/accept-event.js';
 import { judgeEvents } from '../room/intake/judge-events.js';
-import { countJoined, stateAfter } from '../room/persist-event.js';
+import { countJoined } from '../room/persist-event.js';
 import type { RoomServer } from '../room/room-server.js';
 import { resolveStoredStates, storedState } from '../room/room-state.js';
-import { eventVerdict, setEventStatus, Verdict } from '../store/event-status.js';
-import { loadEvent } from '../store/events.js';
-import type { EventNid, StateGroupNid } from '../store/nids.js';
+import { eventVerdict, Verdict } from '../store/event-status.js';
+import { loadEvent, loadRecord } from '../store/events.js';
+import type { EventNid, StateGroupNid, StreamPosition } from '../store/nids.js';
+import { NO_EVENT } from '../store/nids.js';
+import type { StoreReader, StoreWriter } from '../store/open-store.js';
 import { takeNumbers } from '../store/open-store.js';
 import type { Refusal, Room } from '../store/rooms.js';
 import {
   addJoinedCounts,
   clearPartialStateEvent,
+  hasFlipped,
   joinedServers,
   loadPartialState,
   loadRoom,
+  markFlipped,
   partialStateEvents,
-  putRefusal,
   putRoom,
   removePartialState,
-  removeRefusal,
 } from '../store/rooms.js';
-import { stateEntries } from '../store/state-groups.js';
-import { appendToStream, eventContext, eventPrevs, putEventContext, putLocalMembership } from '../store/timeline.js';
+import { stateEntries, stateEvent } from '../store/state-groups.js';
+import { eventContext, eventPrevs, localMembership, putLocalMembership } from '../store/timeline.js';
+import { VerdictHandOn } from './hand-on-verdicts.js';
+import { putVerdict } from './put-verdict.js';
 
 /** State entries counted between two turns of the event loop: about 5 ms. */
 const ENTRIES_A_TURN = 2_000;
 
-/** Makes the room's state full. `beforeJoin`: the full state before our join. */
-export function unPartialState(server: RoomServer, roomId: RoomId, beforeJoin: StateGroupNid): Promise<void> {
+/** Makes the room's state full. `beforeJoin`: the full state before our join. Rejects with the signal's reason. */
+export function unPartialState(
+  server: RoomServer,
+  roomId: RoomId,
+  beforeJoin: StateGroupNid,
+  signal: AbortSignal,
+): Promise<void> {
   return server.queues.run(roomId, async () => {
+    // Our last user may have left while this waited in the queue.
+    signal.throwIfAborted();
     const room = loadRoom(server.store, roomId);
     const row = room === undefined ? undefined : loadPartialState(server.store, room.nid);
     if (room === undefined || row === undefined) return;
     const progress = server.progressOf(roomId);
-    const waiting = new Set(partialStateEvents(server.store, room.nid));
-    const stage = progress.start('un_partial_stating', waiting.size);
-    for (let nid = nextEvent(server, waiting); nid !== undefined; nid = nextEvent(server, waiting)) {
+    const order = inOrder(server.store, partialStateEvents(server.store, room.nid));
+    const waiting = new Set(order);
+    const handOn = new VerdictHandOn(server, room);
+    const stage = progress.start('un_partial_stating', order.length);
+    for (const nid of order) {
       const before = nid === row.joinNid ? beforeJoin : await stateBefore(server, room, eventPrevs(server.store, nid));
-      await recheckEvent(server, room, nid, before);
       waiting.delete(nid);
+      if (await recheckEvent(server, room, nid, before)) await handOn.handOn(nid, waiting);
       stage.done += 1;
     }
-    await completeRoom(server, room, beforeJoin);
+    await completeRoom(server, roomId, order, beforeJoin);
     progress.end('un_partial_stating');
   });
 }
 
-/** A waiting event none of whose prev_events waits. Prevs precede what names them, so there is one as long as any waits. */
-function nextEvent(server: RoomServer, waiting: ReadonlySet<EventNid>): EventNid | undefined {
-  for (const nid of waiting) if (!eventPrevs(server.store, nid).some((prev) => waiting.has(prev))) return nid;
-  if (waiting.size > 0) throw new Error('events with partial state rest on one another in a circle');
-  return undefined;
+/** Kahn's order over prev_events. */
+function inOrder(reader: StoreReader, nids: readonly EventNid[]): EventNid[] {
+  const prevsLeft = new Map(nids.map((nid) => [nid, 0]));
+  const followers = new Map<EventNid, EventNid[]>();
+  for (const nid of nids) {
+    for (const prev of new Set(eventPrevs(reader, nid))) {
+      if (!prevsLeft.has(prev)) continue;
+      prevsLeft.set(nid, (prevsLeft.get(nid) ?? 0) + 1);
+      const known = followers.get(prev);
+      if (known === undefined) followers.set(prev, [nid]);
+      else known.push(nid);
+    }
+  }
+  const order = nids.filter((nid) => prevsLeft.get(nid) === 0);
+  for (let i = 0; i < order.length; i++) {
+    for (const nid of followers.get(order[i] as EventNid) ?? []) {
+      const left = (prevsLeft.get(nid) ?? 0) - 1;
+      prevsLeft.set(nid, left);
+      if (left === 0) order.push(nid);
+    }
+  }
+  if (order.length < nids.length) throw new Error('events with partial state rest on one another in a circle');
+  return order;
 }
 
-/** Authorises one event again, on its full state, and clears its mark. */
-async function recheckEvent(server: RoomServer, room: Room, nid: EventNid, before: StateGroupNid): Promise<void> {
+/**
+ * Authorises one event again, on its full state, and clears its mark. Where its verdict flips the mark stays, and says so:
+ * true, and whoever hands the flip on clears it, so that a crash in between forgets nothing.
+ */
+async function recheckEvent(server: RoomServer, room: Room, nid: EventNid, before: StateGroupNid): Promise<boolean> {
   const event = loadEvent(server.store, room.rules, nid);
   if (event === undefined) throw new Error(`event ${nid} has partial state but no body`);
   const judgements = await judgeEvents(server, room, Uint32Array.of(nid), 'bulk');
@@ -77,30 +111,25 @@ async function recheckEvent(server: RoomServer, room: Room, nid: EventNid, befor
       ? checkAgainst(room, event, storedState(server.store, room, before), 'rejected')
       : { verdict: 'rejected', code: judged.code, reason: judged.reason };
   const wasRejected = eventVerdict(server.store, nid) === Verdict.rejected;
+  const flips = wasRejected !== (refusal !== undefined) || hasFlipped(server.store, room.nid, nid);
   server.store.write((writer) => {
-    const after = stateAfter(writer, room, { nid, before, refusal }, event.record);
-    putEventContext(writer, nid, { before, after });
-    clearPartialStateEvent(writer, room.nid, nid);
-    setEventStatus(writer, nid, refusal === undefined ? Verdict.accepted : Verdict.rejected);
-    if (refusal !== undefined) putRefusal(writer, room.nid, event.eventId, refusal);
-    if (refusal === undefined && wasRejected) {
-      removeRefusal(writer, room.nid, event.eventId);
-      const position = appendToStream(writer, room.nid, nid);
-      const { type, stateKey, membership } = event.record;
-      if (
-        type === 'm.room.member' &&
-        stateKey !== undefined &&
-        serverNameOf(stateKey as UserId) === server.serverName
-      ) {
-        putLocalMembership(writer, stateKey as UserId, room.nid, { membership, event: nid, position });
-      }
-    }
+    putVerdict(writer, room, event, before, refusal, server.serverName);
+    if (flips) markFlipped(writer, room.nid, nid);
+    else clearPartialStateEvent(writer, room.nid, nid);
   });
+  return flips;
 }
 
-async function completeRoom(server: RoomServer, room: Room, beforeJoin: StateGroupNid): Promise<void> {
+async function completeRoom(
+  server: RoomServer,
+  roomId: RoomId,
+  order: readonly EventNid[],
+  beforeJoin: StateGroupNid,
+): Promise<void> {
   const { store } = server;
-  const extremities = acceptedExtremities(server, room);
+  const room = loadRoom(store, roomId);
+  if (room === undefined) throw new Error(`room ${roomId} is gone in the middle of its resynchronisation`);
+  const extremities = acceptedExtremities(server, room, order);
   const groups = extremities.map((nid) => eventContext(store, nid)?.after ?? beforeJoin);
   const currentGroup = await resolveStoredStates(server, room, groups, 'bulk');
   const joined = new Map<ServerName, number>();
@@ -112,21 +141,53 @@ async function completeRoom(server: RoomServer, room: Room, beforeJoin: StateGro
   }
   for (const [name, count] of [...joinedServers(store, room.nid)]) joined.set(name, (joined.get(name) ?? 0) - count);
   store.write((writer) => {
+    const position = takeNumbers(writer, 'next_stream_position', 1) as StreamPosition;
+    for (const user of localUsers(writer, order, server.serverName))
+      correctMembership(writer, room, currentGroup, user, position);
     putRoom(writer, room.nid, { ...room, residency: 'full-state', currentGroup, extremities });
     addJoinedCounts(writer, room.nid, joined);
     removePartialState(writer, room.nid);
     // Clients whose token is older have not seen the whole room: sync/ tells them.
-    writer.tables.meta.put(`completed_position:${room.nid}`, takeNumbers(writer, 'next_stream_position', 1));
+    writer.tables.meta.put(`completed_position:${room.nid}`, position);
   });
 }
 
-/** Forward extremities; a rejected one gives way to its prev_events that are not behind another. */
-function acceptedExtremities(server: RoomServer, room: Room): EventNid[] {
+/** Our users whose membership was at stake while the state was partial. */
+function localUsers(reader: StoreReader, order: readonly EventNid[], ownServer: ServerName): Set<UserId> {
+  const users = new Set<UserId>();
+  for (const nid of order) {
+    const record = loadRecord(reader, nid);
+    if (record?.type !== 'm.room.member' || record.stateKey === undefined) continue;
+    const user = record.stateKey as UserId;
+    if (serverNameOf(user) === ownServer) users.add(user);
+  }
+  return users;
+}
+
+/** A kick that was believed and is rejected now took our user's membership away: the state says what it is. */
+function correctMembership(
+  writer: StoreWriter,
+  room: Room,
+  group: StateGroupNid,
+  user: UserId,
+  position: StreamPosition,
+): void {
+  const nid = stateEvent(writer, room.nid, group, 'm.room.member', user);
+  const record = nid === NO_EVENT ? undefined : loadRecord(writer, nid);
+  if (record === undefined || localMembership(writer, user, room.nid)?.event === nid) return;
+  putLocalMembership(writer, user, room.nid, { membership: record.membership, event: nid, position });
+}
+
+/** Forward extremities; a rejected one gives way to its prev_events. None that an accepted event follows upon. */
+function acceptedExtremities({ store }: RoomServer, room: Room, order: readonly EventNid[]): EventNid[] {
   const accepted = new Set<EventNid>();
   const toVisit = [...room.extremities];
   for (let nid = toVisit.pop(); nid !== undefined; nid = toVisit.pop()) {
-    if (eventVerdict(server.store, nid) === Verdict.accepted) accepted.add(nid);
-    else toVisit.push(...eventPrevs(server.store, nid));
+    if (eventVerdict(store, nid) === Verdict.accepted) accepted.add(nid);
+    else toVisit.push(...eventPrevs(store, nid));
   }
-  return [...accepted].filter((nid) => eventContext(server.store, nid) !== undefined);
+  for (const nid of new Set([...order, ...accepted])) {
+    if (eventVerdict(store, nid) === Verdict.accepted) for (const prev of eventPrevs(store, nid)) accepted.delete(prev);
+  }
+  return [...accepted].filter((nid) => eventContext(store, nid) !== undefined);
 }

@@ -50,6 +50,11 @@ export interface KeyRing {
   ensureKeys(needs: readonly KeyNeed[], signal?: AbortSignal): Promise<void>;
   /** Stores what the notaries have of these servers, all their keys; asks no origin. Rejects only with the signal's reason. */
   prefetch(servers: readonly ServerName[], signal?: AbortSignal): Promise<void>;
+  /**
+   * Stores what these servers say of their keys, asked themselves; no notary is asked. Those that did not answer lately
+   * are not asked again. Rejects only with the signal's reason.
+   */
+  fetchFromOrigins(servers: readonly ServerName[], signal?: AbortSignal): Promise<void>;
   /** A stored key, ours included; it may be lapsed or an old one. */
   lookup(server: ServerName, keyId: KeyId): StoredKey | undefined;
   /** A key that is good for a request now, fetched when it is missing. */
@@ -67,6 +72,9 @@ export interface KeyRingOptions {
   readonly log?: RemoteLog | undefined;
   readonly originsDeadlineMs?: number | undefined;
 }
+
+/** Who is asked, in this order. */
+type Sources = 'notaries' | 'notaries, then origins' | 'origins';
 
 /** One server in one fetch: what is wanted of it, and who waits. */
 interface Fetching {
@@ -221,14 +229,14 @@ export function createKeyRing(options: KeyRingOptions): KeyRing {
     return left;
   }
 
-  async function fetchAll(fetchings: readonly Fetching[], askOriginsToo: boolean): Promise<void> {
+  async function fetchAll(fetchings: readonly Fetching[], from: Sources): Promise<void> {
     try {
       let left = [...fetchings];
-      for (const notary of notaries) {
+      for (const notary of from === 'origins' ? [] : notaries) {
         if (left.length > 0) await askNotary(notary, left);
         left = finishSatisfied(left);
       }
-      if (askOriginsToo) await askOrigins(left);
+      if (from !== 'notaries') await askOrigins(left);
     } catch (error) {
       // Only the store can fail here. Its keys stay missing, and whoever writes next meets the same failure.
       log.warn({ err: error }, 'keys could not be fetched');
@@ -241,10 +249,7 @@ export function createKeyRing(options: KeyRingOptions): KeyRing {
   }
 
   /** What others are fetching already is waited for; the rest is fetched. */
-  async function runFetch(
-    wanted: ReadonlyMap<ServerName, ReadonlyMap<KeyId, number>>,
-    askOriginsToo: boolean,
-  ): Promise<void> {
+  async function runFetch(wanted: ReadonlyMap<ServerName, ReadonlyMap<KeyId, number>>, from: Sources): Promise<void> {
     const mine: Fetching[] = [];
     const theirs: Promise<void>[] = [];
     for (const [server, keyIds] of wanted) {
@@ -260,7 +265,7 @@ export function createKeyRing(options: KeyRingOptions): KeyRing {
     }
     if (mine.length > 0) {
       // Keys that others wait for must not depend on one caller, so this goes on without any caller's signal.
-      void fetchAll(mine, askOriginsToo);
+      void fetchAll(mine, from);
       theirs.push(...mine.map(({ done }) => done));
     }
     await Promise.all(theirs);
@@ -284,11 +289,11 @@ export function createKeyRing(options: KeyRingOptions): KeyRing {
     const wanted = missingNeeds(needs);
     if (wanted.size === 0) return;
     const waited = [...wanted.keys()].some((server) => running.has(server));
-    await waitUnlessAborted(runFetch(wanted, true), signal);
+    await waitUnlessAborted(runFetch(wanted, 'notaries, then origins'), signal);
     if (!waited) return;
     // Another's fetch was of other keys of that server, or of notaries only.
     const left = missingNeeds(needs);
-    if (left.size > 0) await waitUnlessAborted(runFetch(left, true), signal);
+    if (left.size > 0) await waitUnlessAborted(runFetch(left, 'notaries, then origins'), signal);
   }
 
   return {
@@ -301,7 +306,14 @@ export function createKeyRing(options: KeyRingOptions): KeyRing {
         wanted.set(server, new Map());
       }
       store.refresh();
-      await waitUnlessAborted(runFetch(wanted, false), signal);
+      await waitUnlessAborted(runFetch(wanted, 'notaries'), signal);
+    },
+    fetchFromOrigins: async (servers, signal) => {
+      signal?.throwIfAborted();
+      const wanted = new Map(
+        servers.filter((server) => server !== own.serverName).map((server) => [server, new Map()]),
+      );
+      await waitUnlessAborted(runFetch(wanted, 'origins'), signal);
     },
     lookup: (server, keyId) => {
       if (server !== own.serverName) return serverKey(store, server, keyId);

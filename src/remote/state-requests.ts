@@ -5,10 +5,12 @@
  */
 
 import type { EventId, RoomId, ServerName, UserId } from '../kernel/matrix/ids.js';
-import type { JsonObject, JsonValue } from '../kernel/matrix/json.js';
+import type { JsonObject } from '../kernel/matrix/json.js';
 import { isJsonObject } from '../kernel/matrix/json.js';
 import type { FederationClient, RemoteStream } from './federation-client.js';
+import { JSON_BODY_BYTES_MAX } from './federation-client.js';
 import { RemoteError } from './remote-error.js';
+import { ELEMENT_BYTES_MAX, ResponseSplitter, SplitError } from './split-response.js';
 
 /** Wait for the first byte of `send_join`, `state`, `state_ids`: the resident computes before it answers. */
 export const STATE_FIRST_BYTE_TIMEOUT_MS = 10 * 60 * 1000;
@@ -16,6 +18,10 @@ export const STATE_FIRST_BYTE_TIMEOUT_MS = 10 * 60 * 1000;
 export const STATE_IDLE_TIMEOUT_MS = 2 * 60 * 1000;
 /** Wait for `make_join`: a user waits too. */
 export const MAKE_JOIN_TIMEOUT_MS = 30_000;
+
+/** Largest answer of `event` in bytes: one element and what stands around it. */
+const EVENT_ANSWER_BYTES_MAX = ELEMENT_BYTES_MAX + 64 * 1024;
+const OPEN_BRACE = 0x7b;
 
 const STATE_TIMEOUTS = { firstByteTimeoutMs: STATE_FIRST_BYTE_TIMEOUT_MS, idleTimeoutMs: STATE_IDLE_TIMEOUT_MS };
 
@@ -88,25 +94,47 @@ export function requestStateBefore(
   });
 }
 
-/** One event as the other server has it. Rejects with RemoteError. */
+/** One event as the other server has it: its JSON, byte for byte. Rejects with RemoteError. */
 export async function requestEvent(
   client: FederationClient,
   server: ServerName,
   eventId: EventId,
   signal?: AbortSignal,
-): Promise<JsonObject> {
-  const answer = await client.requestJson(server, { method: 'GET', path: path('v1', 'event', eventId), signal });
-  return onlyPdu(server, answer, 'event');
-}
-
-function onlyPdu(server: ServerName, answer: JsonValue, what: string): JsonObject {
-  const pdus = isJsonObject(answer) ? answer.pdus : undefined;
-  const pdu = Array.isArray(pdus) && pdus.length === 1 ? (pdus[0] as JsonValue) : undefined;
-  if (!isJsonObject(pdu)) throw new RemoteError('malformed', server, `${what}: not exactly one PDU`);
+): Promise<Buffer> {
+  const answer = await client.requestStream(server, { method: 'GET', path: path('v1', 'event', eventId), signal });
+  const pdus = await pdusIn(server, answer, 'pdus', EVENT_ANSWER_BYTES_MAX);
+  const [pdu] = pdus;
+  if (pdu === undefined || pdus.length > 1) throw new RemoteError('malformed', server, 'event: not exactly one PDU');
   return pdu;
 }
 
-/** Events between some that we have and some that we were told of, oldest first. Rejects with RemoteError. */
+/** The objects in a list of an answer, as received: parsing and writing them again would change bytes that are signed. */
+async function pdusIn(server: ServerName, answer: RemoteStream, field: string, bytesMax: number): Promise<Buffer[]> {
+  const pdus: Buffer[] = [];
+  const splitter = new ResponseSplitter({
+    arrays: new Set([field]),
+    element: (_field, bytes) => {
+      if (bytes[0] === OPEN_BRACE) pdus.push(Buffer.from(bytes));
+    },
+    member: () => undefined,
+    oversized: () => undefined,
+  });
+  let length = 0;
+  try {
+    for await (const chunk of answer.body) {
+      length += chunk.length;
+      if (length > bytesMax) throw new RemoteError('too-large', server, `${field}: more than ${bytesMax} bytes`);
+      splitter.push(chunk);
+    }
+    splitter.end();
+  } catch (error) {
+    if (!(error instanceof SplitError)) throw error;
+    throw new RemoteError('malformed', server, `${field}: ${error.message}`, { cause: error });
+  }
+  return pdus;
+}
+
+/** Events between some that we have and some that we were told of, oldest first, as received. Rejects with RemoteError. */
 export async function requestMissingEvents(
   client: FederationClient,
   server: ServerName,
@@ -116,13 +144,11 @@ export async function requestMissingEvents(
     readonly latest_events: readonly EventId[];
     readonly limit: number;
   },
-): Promise<readonly JsonObject[]> {
-  const answer = await client.requestJson(server, {
+): Promise<readonly Buffer[]> {
+  const answer = await client.requestStream(server, {
     method: 'POST',
     path: path('v1', 'get_missing_events', roomId),
     content,
   });
-  const events = isJsonObject(answer) ? answer.events : undefined;
-  if (!Array.isArray(events)) throw new RemoteError('malformed', server, 'get_missing_events: no list of events');
-  return (events as readonly JsonValue[]).filter(isJsonObject).slice(0, content.limit);
+  return (await pdusIn(server, answer, 'events', JSON_BODY_BYTES_MAX)).slice(0, content.limit);
 }

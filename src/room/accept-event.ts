@@ -50,15 +50,15 @@ export async function acceptEvent(server: RoomServer, roomId: RoomId, nid: Event
     });
     return { verdict: 'dropped', reason: judged.reason };
   }
-  const partial =
-    room.residency === 'partial-state' && prevs.some((prev) => isPartialStateEvent(store, room.nid, prev));
+  const partial = room.residency !== 'full-state' && prevs.some((prev) => isPartialStateEvent(store, room.nid, prev));
   const before = await stateBefore(server, room, prevs);
   let refusal: Refusal | undefined =
     judged === undefined ? undefined : { verdict: 'rejected', code: judged.code, reason: judged.reason };
   // 5. Passes authorization rules based on the state before the event, otherwise it is rejected.
   refusal ??= checkAgainst(room, event, await authorizingState(server, room, event, before, partial), 'rejected');
-  // 6. Passes authorization rules based on the current state of the room, otherwise it is soft-failed. Not while partial.
-  if (refusal === undefined && !partial) {
+  // 6. Passes authorization rules based on the current state of the room, otherwise it is soft-failed. Not while that
+  // state is partial, also where the event's own is whole.
+  if (refusal === undefined && !partial && room.residency === 'full-state') {
     refusal = checkAgainst(room, event, storedState(store, room, room.currentGroup), 'soft-failed');
   }
   await persistAccepted(server, room, event, { prevs, before, partial, refusal });
@@ -132,14 +132,15 @@ async function persistAccepted(
 ): Promise<void> {
   const { prevs, before, partial, refusal } = decided;
   const plan = { nid: event.nid, before, refusal };
-  const extremities = [...room.extremities.filter((nid) => !prevs.includes(nid)), event.nid];
+  const others = room.extremities.filter((nid) => !prevs.includes(nid));
+  // An event that a gap was filled with has followers here, so it ends nothing.
+  const isEnd = others.length === 0 || eventContext(server.store, event.nid) === undefined;
+  const extremities = isEnd ? [...others, event.nid] : others;
   let current: StateGroupNid | undefined;
-  if (refusal === undefined && extremities.length > 1) {
-    const own = server.store.write((writer) => stateAfter(writer, room, plan, event.record));
-    const others = extremities
-      .slice(0, -1)
-      .map((nid) => eventContext(server.store, nid)?.after ?? (0 as StateGroupNid));
-    current = await resolveStoredStates(server, room, [own, ...others], 'interactive');
+  if (refusal === undefined && others.length > 0) {
+    const groups = others.map((nid) => eventContext(server.store, nid)?.after ?? (0 as StateGroupNid));
+    if (isEnd) groups.unshift(server.store.write((writer) => stateAfter(writer, room, plan, event.record)));
+    current = await resolveStoredStates(server, room, groups, 'interactive');
   }
   server.store.write((writer) =>
     persistEvent(writer, room, room, {

@@ -11,10 +11,18 @@ import { loadRecord } from '../store/events.js';
 import type { EventNid, StateGroupNid } from '../store/nids.js';
 import { NO_EVENT } from '../store/nids.js';
 import type { StoreReader, StoreWriter } from '../store/open-store.js';
-import type { Refusal, RoomRow } from '../store/rooms.js';
-import { addJoinedCounts, loadRoomByNid, markPartialStateEvent, putRefusal, putRoom } from '../store/rooms.js';
+import type { Refusal, Residency, RoomRow } from '../store/rooms.js';
+import {
+  addJoinedCounts,
+  isServerJoined,
+  loadRoomByNid,
+  markPartialStateEvent,
+  putRefusal,
+  putRoom,
+} from '../store/rooms.js';
 import { changeStateGroup, differingEntries, internStateKey } from '../store/state-groups.js';
 import { appendToStream, putEventContext, putEventPrevs, putLocalMembership } from '../store/timeline.js';
+import { keepRedaction, refreshRedactions } from './redactions/apply-redactions.js';
 import type { StateRoom } from './room-state.js';
 
 export interface PersistPlan {
@@ -57,18 +65,39 @@ export function persistEvent(writer: StoreWriter, room: StateRoom, row: RoomRow,
   const after = stateAfter(writer, room, plan, record);
   putEventContext(writer, plan.nid, { before: plan.before, after });
   if (plan.partial) markPartialStateEvent(writer, room.nid, plan.nid);
-  if (verdict !== undefined) return;
+  keepRedaction(writer, room, plan.nid, record.type);
+  if (verdict !== undefined) {
+    refreshRedactions(writer, room, plan.nid);
+    return;
+  }
   const currentGroup = plan.current ?? after;
-  putRoom(writer, room.nid, { ...row, extremities: plan.extremities, currentGroup });
   if (currentGroup !== row.currentGroup)
     addJoinedCounts(writer, room.nid, joinedChanges(writer, row.currentGroup, currentGroup));
-  const position = appendToStream(writer, room.nid, plan.nid);
-  if (record.type === 'm.room.member' && record.stateKey !== undefined) {
-    if (serverNameOf(record.stateKey as UserId) === plan.ownServer) {
-      const { membership } = record;
-      putLocalMembership(writer, record.stateKey as UserId, room.nid, { membership, event: plan.nid, position });
-    }
+  const residency = residencyAfter(row.residency, isServerJoined(writer, room.nid, plan.ownServer));
+  putRoom(writer, room.nid, { ...row, residency, extremities: plan.extremities, currentGroup });
+  showAccepted(writer, room, plan.nid, record, plan.ownServer);
+}
+
+/** Clients see an accepted event; a redaction only when it applies. */
+export function showAccepted(
+  writer: StoreWriter,
+  room: StateRoom,
+  nid: EventNid,
+  { type, stateKey, membership }: EventRecord,
+  ownServer: ServerName,
+): void {
+  if (!writer.tables.redaction_targets.has(nid)) {
+    const position = appendToStream(writer, room.nid, nid);
+    if (type === 'm.room.member' && stateKey !== undefined && serverNameOf(stateKey as UserId) === ownServer)
+      putLocalMembership(writer, stateKey as UserId, room.nid, { membership, event: nid, position });
   }
+  refreshRedactions(writer, room, nid);
+}
+
+/** partial-state -> paused when our last user leaves; paused -> partial-state when one of our users is back. */
+function residencyAfter(residency: Residency, isOurs: boolean): Residency {
+  if (residency === 'partial-state' || residency === 'paused') return isOurs ? 'partial-state' : 'paused';
+  return residency;
 }
 
 /** How the number of joined members of each server changes between two states. */

@@ -1,83 +1,86 @@
 /**
- * PDUs that another server pushed: verified together, then decided one after another in the room's queue. What an event
- * rests on and we lack is asked of who pushed it: prev_events once by `get_missing_events`, auth events one by one.
- * Specification v1.19, server-server API, "Receiving a PDU" and "Retrieving events".
+ * PDUs that another server pushed: verified together, then one after another, oldest first: what it rests on is fetched
+ * where we lack it (fetch-missing.ts), then it is decided in the room's queue.
+ * Specification v1.19, server-server API, "Receiving a PDU".
  */
 
 import type { EventId, RoomId, ServerName } from '../kernel/matrix/ids.js';
 import type { JsonObject } from '../kernel/matrix/json.js';
+import { parseJsonObject } from '../kernel/matrix/parse-json.js';
+import { parsePdu } from '../kernel/matrix/parse-pdu.js';
 import { RemoteError } from '../remote/remote-error.js';
-import { requestEvent, requestMissingEvents } from '../remote/state-requests.js';
-import { eventVerdict, Verdict } from '../store/event-status.js';
-import { eventIdOfNid, eventNidOf, loadEvent, loadRecord, referencedIds } from '../store/events.js';
+import { eventIdOfNid } from '../store/events.js';
 import type { EventNid } from '../store/nids.js';
 import type { Room } from '../store/rooms.js';
 import { loadRoom } from '../store/rooms.js';
-import { eventContext } from '../store/timeline.js';
 import { acceptEvent } from './accept-event.js';
-import { applyJudgements } from './intake/apply-judgements.js';
-import { EventIngest } from './intake/ingest-events.js';
-import { judgeEvents } from './intake/judge-events.js';
+import { isServerAllowed } from './access/server-acl.js';
+import type { FillGap } from './fetch-missing.js';
+import { byDepth, fetchMissingAuth, fetchMissingPrevs } from './fetch-missing.js';
+import { ingestPdus } from './intake/ingest-pdus.js';
+import { nameOfPdu, namesOfPdu } from './intake/name-pdu.js';
 import type { RoomServer } from './room-server.js';
-
-/** Events asked for by one `get_missing_events`. */
-const MISSING_EVENTS_MAX = 20;
-/** Rounds of fetching auth events and their auth events. */
-const AUTH_ROUNDS_MAX = 8;
-/** Auth events fetched for one pushed event. */
-const AUTH_EVENTS_FETCHED_MAX = 100;
 
 /** What a transaction answers for one PDU; nothing for one that was taken in, rejected ones included. */
 export interface PduAnswer {
   readonly error?: string;
 }
 
-/** Takes in PDUs of one room. Bad ones get an `error`; nothing is thrown for them. */
+/**
+ * Takes in PDUs of one room, each its JSON as received. Every one that has an ID is answered: bad ones with an `error`;
+ * nothing is thrown for them. Throws MatrixError 429 where too much waits for the room.
+ */
 export async function receivePdus(
   server: RoomServer,
   origin: ServerName,
   roomId: RoomId,
-  pdus: readonly JsonObject[],
+  pdus: readonly Buffer[],
+  fillGap: FillGap,
 ): Promise<ReadonlyMap<EventId, PduAnswer>> {
   const answers = new Map<EventId, PduAnswer>();
-  const room = loadRoom(server.store, roomId);
-  if (room === undefined || room.residency === 'absent') return answers;
-  const nids = await ingestPdus(server, room, pdus, answers);
-  await server.queues.run(roomId, async () => {
-    const byDepth = [...nids].sort((a, b) => depthOf(server, a) - depthOf(server, b));
-    for (const nid of byDepth) {
-      const eventId = eventIdOfNid(server.store, nid);
-      const error = await receiveOne(server, origin, room, nid);
-      answers.set(eventId, error === undefined ? {} : { error });
+  const room = await knownRoom(server, roomId);
+  if (room === undefined) {
+    for (const pdu of pdus)
+      for (const name of namesOfPdu(jsonOf(pdu))) answers.set(name, { error: `the room ${roomId} is not known here` });
+    return answers;
+  }
+  if (!isServerAllowed(server.store, room, origin)) {
+    for (const pdu of pdus) {
+      const name = nameOfPdu(room.rules, jsonOf(pdu));
+      if (name !== undefined) answers.set(name, { error: `the ACL of ${roomId} denies ${origin}` });
     }
-  });
+    return answers;
+  }
+  const { nids, dropped } = await ingestPdus(server, room, pdus);
+  for (const { eventId, reason } of dropped) if (eventId !== undefined) answers.set(eventId, { error: reason });
+  if (dropped.some(({ eventId }) => eventId === undefined)) answerUnnamed(room, pdus, answers);
+  for (const nid of byDepth(server.store, nids)) {
+    const error = await receiveOne(server, origin, room, nid, fillGap);
+    answers.set(eventIdOfNid(server.store, nid), error === undefined ? {} : { error });
+  }
   return answers;
 }
 
-function depthOf(server: RoomServer, nid: EventNid): number {
-  return loadRecord(server.store, nid)?.depth ?? 0;
+/** The room, also where a join that is under way makes it known: what comes meanwhile waits for it. */
+async function knownRoom(server: RoomServer, roomId: RoomId): Promise<Room | undefined> {
+  const known = loadRoom(server.store, roomId);
+  if (known !== undefined) return known;
+  return server.queues.run(roomId, async () => loadRoom(server.store, roomId));
 }
 
-/** Verifies and stores; the ones that failed get their answer at once. */
-async function ingestPdus(
-  server: RoomServer,
-  room: Room,
-  pdus: readonly JsonObject[],
-  answers: Map<EventId, PduAnswer>,
-): Promise<readonly EventNid[]> {
-  const ingest = new EventIngest(server, {
-    roomVersion: room.version,
-    roomId: room.roomId,
-    roomNid: room.nid,
-    stateOnly: false,
-    pushed: true,
-    lane: 'interactive',
-    index: undefined,
-  });
-  for (const pdu of pdus) ingest.add('pdus', Buffer.from(JSON.stringify(pdu), 'utf8'));
-  const { nidsByField, dropped } = await ingest.finish();
-  for (const { eventId, reason } of dropped) if (eventId !== undefined) answers.set(eventId, { error: reason });
-  return nidsByField.get('pdus') ?? [];
+/** Answers for events whose format was so wrong that verification could not name them. */
+function answerUnnamed(room: Room, pdus: readonly Buffer[], answers: Map<EventId, PduAnswer>): void {
+  for (const pdu of pdus) {
+    const parsed = parsePdu(room.rules, pdu.toString('utf8'), { pushed: true });
+    const name = nameOfPdu(room.rules, jsonOf(pdu));
+    if (name !== undefined && !parsed.ok) answers.set(name, { error: parsed.reason });
+  }
+}
+
+/** What the bytes parse to; an object without members where they are no object. */
+function jsonOf(pdu: Buffer): JsonObject {
+  const parsed = parseJsonObject(pdu.toString('utf8'), false);
+  return parsed.ok ? parsed.value : {};
 }
 
 async function receiveOne(
@@ -85,67 +88,20 @@ async function receiveOne(
   origin: ServerName,
   room: Room,
   nid: EventNid,
+  fillGap: FillGap,
 ): Promise<string | undefined> {
+  const eventId = eventIdOfNid(server.store, nid);
   try {
-    await fetchMissingPrevs(server, origin, room, nid);
+    // Outside the queue: our own users do not wait for what another server answers.
+    await fetchMissingPrevs(server, origin, room, nid, fillGap);
     await fetchMissingAuth(server, origin, room, nid);
   } catch (error) {
     if (!(error instanceof RemoteError)) throw error;
     server.log.warn(
-      { room: room.roomId, origin, error: error.message },
+      { room: room.roomId, origin, event: eventId, error: error.message },
       'what a pushed event rests on is not to be had',
     );
   }
-  const { verdict, reason } = await acceptEvent(server, room.roomId, nid);
+  const { verdict, reason } = await server.queues.run(room.roomId, () => acceptEvent(server, room.roomId, nid));
   return verdict === 'dropped' ? (reason ?? 'dropped') : undefined;
-}
-
-function missingPrevs(server: RoomServer, room: Room, nid: EventNid): EventId[] {
-  const event = loadEvent(server.store, room.rules, nid);
-  return referencedIds(event?.json.prev_events).filter((id) => {
-    const prev = eventNidOf(server.store, id);
-    return prev === undefined || eventContext(server.store, prev) === undefined;
-  });
-}
-
-async function fetchMissingPrevs(server: RoomServer, origin: ServerName, room: Room, nid: EventNid): Promise<void> {
-  if (missingPrevs(server, room, nid).length === 0) return;
-  const extremities = loadRoom(server.store, room.roomId)?.extremities ?? [];
-  const events = await requestMissingEvents(server.client, origin, room.roomId, {
-    earliest_events: extremities.map((extremity) => eventIdOfNid(server.store, extremity)),
-    latest_events: [eventIdOfNid(server.store, nid)],
-    limit: MISSING_EVENTS_MAX,
-  });
-  const fetched = await ingestPdus(server, room, events, new Map());
-  for (const prev of [...fetched].sort((a, b) => depthOf(server, a) - depthOf(server, b))) {
-    await fetchMissingAuth(server, origin, room, prev);
-    await acceptEvent(server, room.roomId, prev);
-  }
-}
-
-/** Fetches auth events that we lack, and what they rest on, then judges all of it. */
-async function fetchMissingAuth(server: RoomServer, origin: ServerName, room: Room, nid: EventNid): Promise<void> {
-  const fetched: EventNid[] = [];
-  let frontier = [nid];
-  for (let round = 0; round < AUTH_ROUNDS_MAX && frontier.length > 0; round++) {
-    const missing = new Set<EventId>();
-    for (const of of frontier) {
-      const event = loadEvent(server.store, room.rules, of);
-      for (const id of referencedIds(event?.json.auth_events)) {
-        const known = eventNidOf(server.store, id);
-        if (known === undefined || eventVerdict(server.store, known) === Verdict.none) missing.add(id);
-      }
-    }
-    if (missing.size === 0 || fetched.length + missing.size > AUTH_EVENTS_FETCHED_MAX) break;
-    const events = await Promise.all([...missing].map((id) => requestEvent(server.client, origin, id)));
-    frontier = (await ingestPdus(server, room, events, new Map())).filter((found) =>
-      missing.has(eventIdOfNid(server.store, found)),
-    );
-    fetched.push(...frontier);
-  }
-  const unjudged = fetched.filter((found) => eventVerdict(server.store, found) === Verdict.unjudged);
-  if (unjudged.length === 0) return;
-  const nids = Uint32Array.from(new Set(unjudged)).sort();
-  const judgements = await judgeEvents(server, room, nids, 'interactive');
-  server.store.write((writer) => applyJudgements(writer, room.nid, nids, judgements));
 }

@@ -16,7 +16,7 @@ import { acceptEvent } from './accept-event.js';
 import type { EventIntent } from './build-event.js';
 import { buildEvent, selectAuthEvents } from './build-event.js';
 import { queueToRoom } from './distribute-event.js';
-import { EventIngest } from './intake/ingest-events.js';
+import { ingestPdus } from './intake/ingest-pdus.js';
 import type { RoomServer } from './room-server.js';
 import { storedState } from './room-state.js';
 
@@ -53,18 +53,8 @@ async function storeOwn(server: RoomServer, room: Room, intent: EventIntent): Pr
     if (error instanceof CanonicalJsonError) throw new MatrixError(400, 'M_BAD_JSON', `content: ${error.message}`);
     throw error;
   }
-  const ingest = new EventIngest(server, {
-    roomVersion: room.version,
-    roomId: room.roomId,
-    roomNid: room.nid,
-    stateOnly: false,
-    pushed: true,
-    lane: 'interactive',
-    index: undefined,
-  });
-  ingest.add('own', Buffer.from(text, 'utf8'));
-  const { nidsByField, dropped } = await ingest.finish();
-  const nid = nidsByField.get('own')?.[0];
+  const { nids, dropped } = await ingestPdus(server, room, [Buffer.from(text, 'utf8')]);
+  const [nid] = nids;
   if (nid === undefined)
     throw new MatrixError(413, 'M_TOO_LARGE', `the event is not valid: ${dropped[0]?.reason ?? 'unknown'}`);
   const event = loadEvent(server.store, room.rules, nid);

@@ -10,8 +10,11 @@ import type { EventNid, RoomNid, StateGroupNid } from './nids.js';
 import type { StoreReader, StoreWriter } from './open-store.js';
 import { takeNumbers } from './open-store.js';
 
-/** Where we stand in a room; `absent` is having no row, or having left it. */
-export type Residency = 'absent' | 'joining' | 'partial-state' | 'paused' | 'full-state';
+/**
+ * Where we stand in a room; `absent` is having no row. `paused`: our last user left while the state was partial; what a
+ * resynchronisation needs is kept, and it goes on when one of our users is back.
+ */
+export type Residency = 'absent' | 'partial-state' | 'paused' | 'full-state';
 
 export interface RoomRow {
   readonly roomId: RoomId;
@@ -99,6 +102,17 @@ const EMPTY = Buffer.alloc(0);
 
 export function markPartialStateEvent(writer: StoreWriter, room: RoomNid, event: EventNid): void {
   writer.tables.partial_state_events.put([room, event], EMPTY);
+}
+
+const FLIPPED = Buffer.of(1);
+
+/** The verdict of an event whose state was partial has flipped; what rests on it is still to be judged again. */
+export function markFlipped(writer: StoreWriter, room: RoomNid, event: EventNid): void {
+  writer.tables.partial_state_events.put([room, event], FLIPPED);
+}
+
+export function hasFlipped(reader: StoreReader, room: RoomNid, event: EventNid): boolean {
+  return (reader.tables.partial_state_events.get([room, event]) as Buffer | undefined)?.equals(FLIPPED) === true;
 }
 
 export function clearPartialStateEvent(writer: StoreWriter, room: RoomNid, event: EventNid): void {

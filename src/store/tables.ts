@@ -44,7 +44,7 @@ export const TABLES = {
   room_by_nid: NID_TO_OBJECT,
   /** RoomNid -> PartialStateRow, while the room has partial state. */
   partial_state_by_room: NID_TO_OBJECT,
-  /** [RoomNid, EventNid] -> empty: events whose state is partial. */
+  /** [RoomNid, EventNid] -> empty: events whose state is partial; 1: its verdict flipped, what rests on it comes next. */
   partial_state_events: LIST_TO_BYTES,
   /** [RoomNid, server name] -> number of joined members in the current state. */
   joined_count_by_server: { keyEncoding: 'ordered-binary', encoding: 'ordered-binary' },
@@ -61,6 +61,11 @@ export const TABLES = {
   state_group_nid_by_hash: KEY_TO_BYTES,
   /** StateGroupNid -> ChunkNids (u32 list). */
   state_group_by_nid: NID_TO_BYTES,
+
+  /** [RoomNid, EventNid of the target, EventNid of a redaction that names it] -> 1 byte: 1 when clients have seen it. */
+  redactions: LIST_TO_BYTES,
+  /** EventNid of a redaction -> EventNid of what it names. */
+  redaction_targets: { keyEncoding: 'uint32', encoding: 'ordered-binary' },
 
   /** stream position -> [RoomNid, EventNid]. */
   stream: { keyEncoding: 'ordered-binary', encoding: 'ordered-binary' },
@@ -83,8 +88,10 @@ export const TABLES = {
   /** [user ID, device ID, transaction ID] -> event ID it became. */
   client_transactions: { keyEncoding: 'ordered-binary', encoding: 'ordered-binary' },
 
-  /** [origin, transaction ID] -> the answer's `pdus`. */
+  /** [origin, transaction ID] -> the answer's `pdus`; the newest of each origin, see transactions.ts. */
   inbound_transactions: LIST_TO_OBJECT,
+  /** [origin, sequence] -> transaction ID, in the order in which they were answered; dense for an origin. */
+  inbound_transaction_order: { keyEncoding: 'ordered-binary', encoding: 'ordered-binary' },
   /** [destination, sequence] -> EventNid waiting to be sent. */
   outbound_queue: { keyEncoding: 'ordered-binary', encoding: 'ordered-binary' },
   /** destination -> DestinationRow: failures, next try. */

@@ -13,13 +13,33 @@ export function inboundTransaction(reader: StoreReader, origin: ServerName, txnI
   return reader.tables.inbound_transactions.get([origin, txnId]) as JsonObject | undefined;
 }
 
+/**
+ * Answers kept for each origin. One that sends by the specification has one transaction in flight and repeats only that;
+ * the others are for those that do not. An answer is some 4 KB at most.
+ */
+export const INBOUND_TRANSACTIONS_KEPT_MAX = 100;
+
+/** Keeps an answer, and forgets the origin's oldest in its stead. */
 export function putInboundTransaction(
   writer: StoreWriter,
   origin: ServerName,
   txnId: string,
   answer: JsonObject,
 ): void {
-  writer.tables.inbound_transactions.put([origin, txnId], answer);
+  const { inbound_transactions: answers, inbound_transaction_order: order } = writer.tables;
+  if (!answers.has([origin, txnId])) {
+    let sequence = 1;
+    const newest = order.getKeys({ start: [origin, 2 ** 52], end: [origin, 0], reverse: true, limit: 1 });
+    for (const key of newest) sequence = (key as [string, number])[1] + 1;
+    order.put([origin, sequence], txnId);
+    const outdated = [origin, sequence - INBOUND_TRANSACTIONS_KEPT_MAX] as const;
+    const forgotten = order.get(outdated) as string | undefined;
+    if (forgotten !== undefined) {
+      answers.remove([origin, forgotten]);
+      order.remove(outdated);
+    }
+  }
+  answers.put([origin, txnId], answer);
 }
 
 /** An event that waits for a destination; `sequence` ascends in the order of sending. */

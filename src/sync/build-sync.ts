@@ -6,7 +6,8 @@
 
 import type { UserId } from '../kernel/matrix/ids.js';
 import type { JsonObject } from '../kernel/matrix/json.js';
-import { eventStatus } from '../store/event-status.js';
+import { redactionOf } from '../room/redactions/apply-redactions.js';
+import { eventStatus, StatusBit } from '../store/event-status.js';
 import { isAccepted, loadEvent, loadRecord } from '../store/events.js';
 import type { EventNid, StateGroupNid } from '../store/nids.js';
 import { NO_EVENT } from '../store/nids.js';
@@ -115,7 +116,11 @@ function roomSection(
 function clientForm(reader: StoreReader, room: Room, nid: EventNid): JsonObject | undefined {
   if (!isAccepted(eventStatus(reader, nid))) return undefined;
   const event = loadEvent(reader, room.rules, nid);
-  return event === undefined ? undefined : clientEventOf(event, room.roomId);
+  if (event === undefined) return undefined;
+  const because = (event.status & StatusBit.redacted) === 0 ? undefined : redactionOf(reader, room, nid);
+  const redaction = because === undefined ? undefined : loadEvent(reader, room.rules, because);
+  if (redaction === undefined) return clientEventOf(event, room.roomId);
+  return clientEventOf(event, room.roomId, { redacted_because: clientEventOf(redaction, room.roomId) });
 }
 
 /** State events that the client needs before the timeline's first event. */

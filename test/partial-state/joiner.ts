@@ -6,18 +6,23 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { RoomId, ServerName } from '../../src/kernel/matrix/ids.js';
-import type { JsonValue } from '../../src/kernel/matrix/json.js';
+import type { EventId, RoomId, ServerName } from '../../src/kernel/matrix/ids.js';
+import type { JsonObject, JsonValue } from '../../src/kernel/matrix/json.js';
+import { createFillGap } from '../../src/partial-state/fill-gap.js';
 import { Resyncs } from '../../src/partial-state/resyncs.js';
 import type { FederationClient, RemoteRequest } from '../../src/remote/federation-client.js';
 import { requestUri } from '../../src/remote/federation-client.js';
 import { createKeyRing } from '../../src/remote/key-ring.js';
 import { RemoteError } from '../../src/remote/remote-error.js';
+import type { FillGap } from '../../src/room/fetch-missing.js';
 import { joinRoom } from '../../src/room/join/join-room.js';
+import type { PduAnswer } from '../../src/room/receive-pdus.js';
+import { receivePdus } from '../../src/room/receive-pdus.js';
 import { RoomProgress } from '../../src/room/room-progress.js';
 import { RoomQueues } from '../../src/room/room-queues.js';
 import type { RoomServer } from '../../src/room/room-server.js';
 import { loadRecord } from '../../src/store/events.js';
+import type { RoomNid } from '../../src/store/nids.js';
 import { openStore } from '../../src/store/open-store.js';
 import type { PartialStateRow, Room } from '../../src/store/rooms.js';
 import { loadPartialState, loadRoom } from '../../src/store/rooms.js';
@@ -42,7 +47,9 @@ export class Joiner {
   /** `server endpoint`, in the order asked, such as `hs1 state_ids`. */
   readonly asked: string[] = [];
   intercept: Intercept = () => undefined;
+  onTimelineEvent: (room: RoomNid) => void = () => undefined;
   readonly server: RoomServer;
+  readonly #fillGap: FillGap;
 
   constructor(resident: ServedRoom) {
     this.#resident = resident;
@@ -70,9 +77,10 @@ export class Joiner {
         warn: () => undefined,
         error: () => this.#onFailure(),
       },
-      onTimelineEvent: () => undefined,
+      onTimelineEvent: (room) => this.onTimelineEvent(room),
       onQueued: () => undefined,
     };
+    this.#fillGap = createFillGap(this.server);
     store.write((writer) => {
       for (const key of [OWN_KEY, HS2_KEY, HS3_KEY]) {
         const row = { publicKey: key.publicKey, validUntilTs: NOW + 1e9, expired: false };
@@ -116,6 +124,12 @@ export class Joiner {
       },
       close: async () => undefined,
     };
+  }
+
+  /** Takes in what another server pushes. */
+  receive(origin: ServerName, ...pdus: readonly (JsonObject | string)[]): Promise<ReadonlyMap<EventId, PduAnswer>> {
+    const bytes = pdus.map((pdu) => Buffer.from(typeof pdu === 'string' ? pdu : JSON.stringify(pdu)));
+    return receivePdus(this.server, origin, ROOM, bytes, this.#fillGap);
   }
 
   join(roomId: RoomId = ROOM): Promise<void> {

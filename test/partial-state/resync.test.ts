@@ -6,7 +6,6 @@ import { hashAndSignPdu } from '../../src/kernel/signatures/sign-pdu.js';
 import { resyncRoom } from '../../src/partial-state/resync-room.js';
 import { Resyncs } from '../../src/partial-state/resyncs.js';
 import { RemoteError } from '../../src/remote/remote-error.js';
-import { receivePdus } from '../../src/room/receive-pdus.js';
 import { sendEvent } from '../../src/room/send-event.js';
 import { eventVerdict, Verdict } from '../../src/store/event-status.js';
 import { eventIdOfNid, eventNidOf } from '../../src/store/events.js';
@@ -92,6 +91,22 @@ describe('a room that was joined with partial state', () => {
     expect(joiner.members()).toEqual(residentMembers());
   });
 
+  it('waits where a server says that it is asked for events too often, and asks it again', async () => {
+    for (let n = 0; n < 40; n++) await resident.send('org.example.fact', `${n}`, { n });
+    await joiner.join();
+    let refused = 0;
+    joiner.intercept = (server, { path }) => {
+      if (!path.includes('/event/') || refused >= 3) return undefined;
+      refused += 1;
+      const details = { status: 429, errcode: 'M_LIMIT_EXCEEDED', retryAfterMs: 1 };
+      throw new RemoteError('refused', server, 'too often', details);
+    };
+    expect(await joiner.resync()).toBe(true);
+    expect(refused).toBe(3);
+    expect(joiner.asked).not.toContain('hs3 state_ids');
+    expect(joiner.members()).toEqual(residentMembers());
+  });
+
   it('keeps a state event that was sent while its state was partial', async () => {
     await joiner.join();
     const topic = await resident.send('m.room.topic', '', { topic: 'before the resync' });
@@ -99,7 +114,7 @@ describe('a room that was joined with partial state', () => {
       as: HS3_KEY,
     });
     const [pdu] = answer.body.pdus as JsonObject[];
-    await receivePdus(joiner.server, HS1, ROOM, [pdu as JsonObject]);
+    await joiner.receive(HS1, pdu as JsonObject);
     expect(await joiner.resync()).toBe(true);
     const { nid, currentGroup } = joiner.room();
     const found = stateEvent(joiner.store, nid, currentGroup, 'm.room.topic', '');
@@ -321,7 +336,7 @@ describe('un-partial-stating', () => {
       },
       HS3_KEY,
     );
-    await receivePdus(joiner.server, HS3_KEY.serverName, ROOM, [message.json]);
+    await joiner.receive(HS3_KEY.serverName, message.json);
     const nid = eventNidOf(joiner.store, message.eventId);
     if (nid === undefined) throw new Error('the message was not stored');
     const before = eventVerdict(joiner.store, nid);

@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { KeyId, ServerName } from '../../src/kernel/matrix/ids.js';
 import type { JsonObject } from '../../src/kernel/matrix/json.js';
@@ -90,6 +91,21 @@ afterEach(async () => {
   await network.close();
   await store.close();
   rmSync(dir, { recursive: true });
+});
+
+describe('fetchFromOrigins', () => {
+  it('asks the servers themselves and no notary, and not again those that did not answer lately', async () => {
+    publish('a.k.test');
+    give('a.k.test');
+    const ring = ringWith();
+    await ring.fetchFromOrigins(['a.k.test', 'b.k.test', 'hs1'].map(name));
+    // The first fetch ends in the turn in which its callers go on.
+    await nextTurn();
+    await ring.fetchFromOrigins(['a.k.test', 'b.k.test'].map(name));
+    expect([asked('a.k.test'), asked('b.k.test')]).toEqual([2, 1]);
+    expect(queries()).toEqual([]);
+    expect(ring.lookup(name('a.k.test'), KEY_A)?.validUntilTs).toBe(NOW + DAY);
+  });
 });
 
 describe('ensureKeys', () => {

@@ -11,7 +11,7 @@ import { MatrixError } from '../../kernel/matrix/matrix-error.js';
 import { addPduSignature } from '../../kernel/signatures/sign-pdu.js';
 import { acceptEvent } from '../../room/accept-event.js';
 import { queueToRoom } from '../../room/distribute-event.js';
-import { EventIngest } from '../../room/intake/ingest-events.js';
+import { ingestPdus } from '../../room/intake/ingest-pdus.js';
 import type { RoomServer } from '../../room/room-server.js';
 import { storedState } from '../../room/room-state.js';
 import type { EventNid, StateGroupNid } from '../../store/nids.js';
@@ -66,18 +66,9 @@ function authorised(server: RoomServer, room: Room, { event, userId, authoriser 
 }
 
 async function storeJoin(server: RoomServer, room: Room, event: JsonObject): Promise<EventNid> {
-  const ingest = new EventIngest(server, {
-    roomVersion: room.version,
-    roomId: room.roomId,
-    roomNid: room.nid,
-    stateOnly: true,
-    pushed: true,
-    lane: 'interactive',
-    index: undefined,
-  });
-  ingest.add('join', Buffer.from(JSON.stringify(event), 'utf8'));
-  const { nidsByField, dropped } = await ingest.finish();
-  const nid = nidsByField.get('join')?.[0];
+  const bytes = Buffer.from(JSON.stringify(event), 'utf8');
+  const { nids, dropped } = await ingestPdus(server, room, [bytes], { stateOnly: true });
+  const [nid] = nids;
   if (nid !== undefined) return nid;
   throw new MatrixError(400, 'M_INVALID_PARAM', `the join does not verify: ${dropped[0]?.reason ?? 'unknown reason'}`);
 }

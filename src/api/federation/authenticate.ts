@@ -4,15 +4,27 @@
  * Specification v1.19, server-server API, "Request Authentication".
  */
 
-import { CanonicalJsonError } from '../../kernel/matrix/canonical-json.js';
+import { CanonicalJsonError, canonicalJson } from '../../kernel/matrix/canonical-json.js';
 import type { ServerName } from '../../kernel/matrix/ids.js';
 import type { JsonValue } from '../../kernel/matrix/json.js';
 import { MatrixError } from '../../kernel/matrix/matrix-error.js';
 import { parseJson } from '../../kernel/matrix/parse-json.js';
+import { verify } from '../../kernel/signatures/ed25519.js';
 import { parseXMatrix, verifyXMatrix } from '../../kernel/signatures/x-matrix.js';
 import type { ApiRequest, ApiResponse, Endpoint } from '../endpoint.js';
 import { SMALL_BODY_BYTES_MAX } from '../endpoint.js';
+import type { RatePolicy } from '../rate-limit.js';
 import type { FederationContext } from './federation-context.js';
+
+/**
+ * Requests of one origin: the burst is what a server asks for after an outage or in a resynchronisation, event by event;
+ * the rate is some 5 % of the main thread, of which checking the caller's signature is the larger part.
+ */
+export const ORIGIN_RATE: RatePolicy = { burst: 1000, perSecond: 200 };
+/** Origins whose rate is remembered; each has proved its name. */
+export const ORIGINS_LIMITED_MAX = 10_000;
+/** What a caller above its rate is asked to wait, in milliseconds: time for some 200 requests. */
+export const RETRY_AFTER_MS = 1000;
 
 /** A request whose caller has proved its name. */
 export interface FederationRequest extends ApiRequest {
@@ -34,6 +46,7 @@ export function authenticated(context: FederationContext, endpoint: FederationEn
     bodyBytesMax: endpoint.bodyBytesMax ?? SMALL_BODY_BYTES_MAX,
     handle: async (request) => {
       const caller = await authenticate(context, request);
+      checkRate(context, caller.origin);
       context.options.onCaller(caller.origin);
       return endpoint.answer({
         method: request.method,
@@ -47,6 +60,13 @@ export function authenticated(context: FederationContext, endpoint: FederationEn
       });
     },
   };
+}
+
+/** After the signature: nobody uses up another server's share. */
+function checkRate({ server, callers }: FederationContext, origin: ServerName): void {
+  if (callers.take(origin, server.clock())) return;
+  const extra = { retry_after_ms: RETRY_AFTER_MS };
+  throw new MatrixError(429, 'M_LIMIT_EXCEEDED', `${origin} asks too often: wait a second`, extra);
 }
 
 function unauthorized(reason: string): MatrixError {
@@ -70,7 +90,7 @@ export async function authenticate(
   if (key === undefined) throw unauthorized(`Authorization: no valid key ${keyId} of ${origin} is to be had`);
   const content = parseBody(request.body);
   const signed = { method: request.method, uri: request.rawUri, origin, destination: server.serverName, content };
-  if (!verifies(signed, signature, Buffer.from(key.publicKey))) {
+  if (!verifies(signed, request.body, signature, Buffer.from(key.publicKey))) {
     throw unauthorized(`Authorization: the signature of ${origin} with ${keyId} is wrong`);
   }
   return { origin, content };
@@ -83,11 +103,26 @@ function parseBody(body: Buffer): JsonValue | undefined {
   throw new MatrixError(400, parsed.code === 'not-json' ? 'M_NOT_JSON' : 'M_BAD_JSON', `the body: ${parsed.reason}`);
 }
 
-function verifies(signed: Parameters<typeof verifyXMatrix>[0], signature: string, publicKey: Buffer): boolean {
+function verifies(
+  signed: Parameters<typeof verifyXMatrix>[0],
+  body: Buffer,
+  signature: string,
+  publicKey: Buffer,
+): boolean {
   try {
     return verifyXMatrix(signed, signature, publicKey);
   } catch (error) {
     if (!(error instanceof CanonicalJsonError)) throw error;
+    // Events of room versions 1 to 5 may hold numbers that canonical JSON has no form for.
+    if (error.code === 'not-an-integer' || error.code === 'integer-out-of-range')
+      return verify(bytesAsSent(signed, body), signature, publicKey);
     throw new MatrixError(400, 'M_BAD_JSON', `the body has no canonical form: ${error.message}`);
   }
+}
+
+/** What the signature covers where the body, as it was sent, stands for its canonical form. Deployed servers send that form. */
+function bytesAsSent({ method, uri, origin, destination }: Parameters<typeof verifyXMatrix>[0], body: Buffer): Buffer {
+  // `content` comes before the other keys, so that their object follows it but for its brace.
+  const others = canonicalJson({ method, uri, origin, destination }).slice(1);
+  return Buffer.concat([Buffer.from('{"content":'), body, Buffer.from(`,${others}`)]);
 }

@@ -14,7 +14,7 @@ import type { Endpoint } from '../endpoint.js';
 import { ok } from '../endpoint.js';
 import { authenticated } from './authenticate.js';
 import type { FederationContext } from './federation-context.js';
-import { checkServerInRoom, eventIdOf, isAcceptedIn, knownRoom, roomIdOf } from './room-access.js';
+import { checkServerAcl, checkServerInRoom, eventIdOf, isAcceptedIn, knownRoom, roomIdOf } from './room-access.js';
 import { visiblePdus } from './visible-events.js';
 
 /** Most events in one answer. */
@@ -29,6 +29,7 @@ export function backfill(context: FederationContext): Endpoint {
     path: '/_matrix/federation/v1/backfill/{roomId}',
     answer: async ({ params, origin, query }) => {
       const room = knownRoom(server.store, roomIdOf(params.roomId));
+      checkServerAcl(server.store, room, origin);
       checkServerInRoom(server.store, room, origin, false);
       const starts = query.getAll('v');
       if (starts.length === 0) throw new MatrixError(400, 'M_MISSING_PARAM', 'v is missing: the events to start from');

@@ -6,7 +6,7 @@
 import type { Endpoint } from '../endpoint.js';
 import { authenticated } from './authenticate.js';
 import type { FederationContext } from './federation-context.js';
-import { acceptedEvent, checkServerInRoom, eventIdOf, knownRoom, roomIdOf } from './room-access.js';
+import { acceptedEvent, checkServerAcl, checkServerInRoom, eventIdOf, knownRoom, roomIdOf } from './room-access.js';
 import { eventList, streamAnswer } from './stream-events.js';
 
 export function eventAuth(context: FederationContext): Endpoint {
@@ -16,6 +16,7 @@ export function eventAuth(context: FederationContext): Endpoint {
     path: '/_matrix/federation/v1/event_auth/{roomId}/{eventId}',
     answer: async ({ params, origin }) => {
       const room = knownRoom(store, roomIdOf(params.roomId));
+      checkServerAcl(store, room, origin);
       checkServerInRoom(store, room, origin);
       const nid = acceptedEvent(store, room, eventIdOf(params.eventId, 'eventId'));
       const { chainNids, chainBytes } = await context.chains.ofEvent(room, nid);

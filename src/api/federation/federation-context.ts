@@ -3,18 +3,19 @@
  */
 
 import type { EventId, RoomId, ServerName } from '../../kernel/matrix/ids.js';
-import type { JsonObject } from '../../kernel/matrix/json.js';
 import type { RoomServer } from '../../room/room-server.js';
+import type { RateLimits } from '../rate-limit.js';
 import type { AuthChainCache } from './auth-chain-cache.js';
 
 /**
- * Takes one origin's PDUs of one room, in order. The result has an entry for every PDU whose ID could be told; `error` for
- * those that were refused by an ACL, dropped for their signature, or whose prev_events cannot be had.
+ * Takes one origin's PDUs of one room, in order, each its JSON as received. The result has an entry
+ * for every PDU that has an ID; `error` for those of an unknown room, refused by an ACL, dropped for their form or signature,
+ * or whose prev_events cannot be had.
  */
 export type ReceivePdus = (
   origin: ServerName,
   roomId: RoomId,
-  pdus: readonly JsonObject[],
+  pdus: readonly Buffer[],
 ) => Promise<ReadonlyMap<EventId, { readonly error?: string }>>;
 
 export interface FederationOptions {
@@ -27,4 +28,6 @@ export interface FederationContext {
   readonly server: RoomServer;
   readonly options: FederationOptions;
   readonly chains: AuthChainCache;
+  /** How often each origin may call. */
+  readonly callers: RateLimits;
 }

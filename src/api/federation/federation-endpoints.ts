@@ -5,7 +5,9 @@
 
 import type { RoomServer } from '../../room/room-server.js';
 import type { Endpoint } from '../endpoint.js';
+import { RateLimits } from '../rate-limit.js';
 import { createAuthChainCache } from './auth-chain-cache.js';
+import { ORIGIN_RATE, ORIGINS_LIMITED_MAX } from './authenticate.js';
 import { backfill } from './backfill.js';
 import { event } from './event.js';
 import { eventAuth } from './event-auth.js';
@@ -24,7 +26,12 @@ export type { ReceivePdus } from './federation-context.js';
 
 /** The federation endpoints of a server. */
 export function federationEndpoints(server: RoomServer, options: FederationOptions): readonly Endpoint[] {
-  const context: FederationContext = { server, options, chains: createAuthChainCache(server) };
+  const context: FederationContext = {
+    server,
+    options,
+    chains: createAuthChainCache(server),
+    callers: new RateLimits(ORIGIN_RATE, ORIGINS_LIMITED_MAX),
+  };
   return [
     version(),
     serveKeys(context),

@@ -18,7 +18,7 @@ import type { Endpoint } from '../endpoint.js';
 import { ok } from '../endpoint.js';
 import { authenticated } from './authenticate.js';
 import type { FederationContext } from './federation-context.js';
-import { checkServerInRoom, isAcceptedIn, knownRoom, roomIdOf } from './room-access.js';
+import { checkServerAcl, checkServerInRoom, isAcceptedIn, knownRoom, roomIdOf } from './room-access.js';
 import { visiblePdus } from './visible-events.js';
 
 /** Events in one answer where the caller names no number. */
@@ -35,6 +35,7 @@ export function getMissingEvents(context: FederationContext): Endpoint {
     path: '/_matrix/federation/v1/get_missing_events/{roomId}',
     answer: async ({ params, origin, content }) => {
       const room = knownRoom(server.store, roomIdOf(params.roomId));
+      checkServerAcl(server.store, room, origin);
       checkServerInRoom(server.store, room, origin, false);
       if (!isJsonObject(content)) throw new MatrixError(400, 'M_BAD_JSON', 'the body is not an object');
       const asked: MissingEventsQuery = {

@@ -20,7 +20,7 @@ import { ok } from '../endpoint.js';
 import { authenticated } from './authenticate.js';
 import { checkAllowConditions, chooseAuthoriser, needsAuthoriser } from './choose-authoriser.js';
 import type { FederationContext } from './federation-context.js';
-import { residentRoom, roomIdOf } from './room-access.js';
+import { checkServerAcl, residentRoom, roomIdOf } from './room-access.js';
 
 /** Most prev_events of a template; others accept 20, and the newest ones heal the graph soon enough. */
 const TEMPLATE_PREV_EVENTS_MAX = 10;
@@ -34,6 +34,7 @@ export function makeJoin(context: FederationContext): Endpoint {
     path: '/_matrix/federation/v1/make_join/{roomId}/{userId}',
     answer: async ({ params, query, origin }) => {
       const room = residentRoom(server, roomIdOf(params.roomId));
+      checkServerAcl(server.store, room, origin);
       const userId = userOf(params.userId, origin);
       const offered = query.getAll('ver');
       if (!(offered.length === 0 ? VERSIONS_DEFAULT : offered).includes(room.version)) {

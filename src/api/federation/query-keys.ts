@@ -1,14 +1,15 @@
 /**
  * `POST /_matrix/key/v2/query` and `GET /_matrix/key/v2/query/{serverName}`: other servers' keys as they were answered to
- * us, with our signature added. Unauthenticated, so it answers from the store only: a stranger makes us ask nobody. What
- * we do not have is left out.
+ * us, with our signature added. What is missing, or not valid for as long as it is wanted, is fetched within limits
+ * (fetch-queried-keys.ts); what we then do not have is left out.
  * Specification v1.19, server-server API, "Querying Keys Through Another Server".
  */
 
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { LRUCache } from 'lru-cache';
-import type { ServerName } from '../../kernel/matrix/ids.js';
-import { parseServerName } from '../../kernel/matrix/ids.js';
+import type { KeyId, ServerName } from '../../kernel/matrix/ids.js';
+import { parseKeyId, parseServerName } from '../../kernel/matrix/ids.js';
+import type { JsonValue } from '../../kernel/matrix/json.js';
 import { isJsonObject } from '../../kernel/matrix/json.js';
 import { MatrixError } from '../../kernel/matrix/matrix-error.js';
 import { parseJsonObject } from '../../kernel/matrix/parse-json.js';
@@ -17,6 +18,8 @@ import { keyResponse } from '../../store/server-keys.js';
 import type { ApiResponse, Endpoint } from '../endpoint.js';
 import { SMALL_BODY_BYTES_MAX } from '../endpoint.js';
 import type { FederationContext } from './federation-context.js';
+import type { KeyCriteria } from './fetch-queried-keys.js';
+import { createQueriedKeysFetch } from './fetch-queried-keys.js';
 import { ownKeyResponse } from './serve-keys.js';
 
 /** Servers in one query: 500 signatures are some 30 ms of work. */
@@ -31,12 +34,18 @@ const QUERY_BODY_BYTES_MAX = 512 * 1024;
 /** Both endpoints; they share what is signed already. */
 export function queryKeys(context: FederationContext): readonly Endpoint[] {
   const signed = new LRUCache<string, Buffer>({ maxSize: SIGNED_BYTES_MAX, sizeCalculation: (text) => text.length });
+  const fetchKeys = createQueriedKeysFetch(context.server);
+  const reply = async (queried: ReadonlyMap<ServerName, KeyCriteria>) => {
+    await fetchKeys(queried);
+    return answer(context, signed, [...queried.keys()]);
+  };
+  const { clock } = context.server;
   return [
     {
       method: 'POST',
       path: '/_matrix/key/v2/query',
       bodyBytesMax: QUERY_BODY_BYTES_MAX,
-      handle: (request) => answer(context, signed, queriedServers(request.body)),
+      handle: (request) => reply(queriedServers(request.body, clock())),
     },
     {
       method: 'GET',
@@ -45,26 +54,45 @@ export function queryKeys(context: FederationContext): readonly Endpoint[] {
       handle: (request) => {
         const name = parseServerName(request.params.serverName);
         if (name === undefined) throw new MatrixError(400, 'M_INVALID_PARAM', 'serverName is not a server name');
-        return answer(context, signed, [name]);
+        const until = request.query.get('minimum_valid_until_ts') ?? String(clock());
+        if (!/^[0-9]{1,16}$/.test(until))
+          throw new MatrixError(400, 'M_INVALID_PARAM', 'minimum_valid_until_ts is not a natural number');
+        return reply(new Map([[name, new Map([['*', Number(until)]])]]));
       },
     },
   ];
 }
 
-function queriedServers(body: Buffer): ServerName[] {
+/** `now`: until when keys should be valid of which nothing is said. */
+function queriedServers(body: Buffer, now: number): Map<ServerName, KeyCriteria> {
   const parsed = parseJsonObject(body.toString('utf8'), false);
   if (!parsed.ok) throw new MatrixError(400, 'M_NOT_JSON', `the body: ${parsed.reason}`);
   const asked = parsed.value.server_keys;
   if (!isJsonObject(asked)) throw new MatrixError(400, 'M_BAD_JSON', 'server_keys is not an object');
-  const names = Object.keys(asked);
-  if (names.length > SERVERS_A_QUERY_MAX) {
+  const entries = Object.entries(asked);
+  if (entries.length > SERVERS_A_QUERY_MAX) {
     throw new MatrixError(
       400,
       'M_INVALID_PARAM',
-      `server_keys names ${names.length} servers; at most ${SERVERS_A_QUERY_MAX}`,
+      `server_keys names ${entries.length} servers; at most ${SERVERS_A_QUERY_MAX}`,
     );
   }
-  return names.map(parseServerName).filter((name) => name !== undefined);
+  const queried = new Map<ServerName, KeyCriteria>();
+  for (const [text, criteria] of entries) {
+    const name = parseServerName(text);
+    if (name !== undefined) queried.set(name, keyCriteria(criteria, now));
+  }
+  return queried;
+}
+
+function keyCriteria(criteria: JsonValue | undefined, now: number): KeyCriteria {
+  const wanted = new Map<KeyId | '*', number>();
+  for (const [text, wish] of isJsonObject(criteria) ? Object.entries(criteria) : []) {
+    const keyId = parseKeyId(text);
+    const until = isJsonObject(wish) ? wish.minimum_valid_until_ts : undefined;
+    if (keyId !== undefined) wanted.set(keyId, typeof until === 'number' ? until : now);
+  }
+  return wanted.size > 0 ? wanted : new Map([['*', now]]);
 }
 
 async function answer(

@@ -7,6 +7,7 @@
 import type { EventId, RoomId, ServerName } from '../../kernel/matrix/ids.js';
 import { parseEventId, parseRoomId } from '../../kernel/matrix/ids.js';
 import { MatrixError } from '../../kernel/matrix/matrix-error.js';
+import { isServerAllowed } from '../../room/access/server-acl.js';
 import type { RoomServer } from '../../room/room-server.js';
 import { eventStatus } from '../../store/event-status.js';
 import { eventNidOf, isAccepted, loadRecord } from '../../store/events.js';
@@ -60,6 +61,12 @@ export function residentRoom(server: RoomServer, roomId: RoomId): Room {
     throw new MatrixError(404, 'M_NOT_FOUND', `this server has left the room ${roomId}`);
   }
   return room;
+}
+
+/** Throws 403 M_FORBIDDEN for a server that the room's ACL denies. */
+export function checkServerAcl(reader: StoreReader, room: Room, origin: ServerName): void {
+  if (isServerAllowed(reader, room, origin)) return;
+  throw new MatrixError(403, 'M_FORBIDDEN', `the ACL of ${room.roomId} denies ${origin}`);
 }
 
 /** Whether a server has a joined member, or the resident said so and our state is partial. */

@@ -15,7 +15,7 @@ import type { ReceivedJoin } from './check-join.js';
 import { checkJoin } from './check-join.js';
 import type { FederationContext } from './federation-context.js';
 import { partialJoinState } from './partial-join-state.js';
-import { eventIdOf, residentRoom, roomIdOf } from './room-access.js';
+import { checkServerAcl, eventIdOf, residentRoom, roomIdOf } from './room-access.js';
 import type { StreamedPart } from './stream-events.js';
 import { eventList, streamAnswer } from './stream-events.js';
 
@@ -55,6 +55,7 @@ async function takeJoin(
 ): Promise<{ accepted: AcceptedJoin; join: ReceivedJoin; omitMembers: boolean }> {
   const roomId = roomIdOf(params.roomId);
   const room = residentRoom(server, roomId);
+  checkServerAcl(server.store, room, origin);
   const eventId = eventIdOf(params.eventId, 'eventId');
   const omit = query.get('omit_members') ?? 'false';
   if (omit !== 'true' && omit !== 'false') {

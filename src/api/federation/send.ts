@@ -6,15 +6,16 @@
 
 import type { EventId, RoomId, ServerName } from '../../kernel/matrix/ids.js';
 import { parseRoomId } from '../../kernel/matrix/ids.js';
-import type { JsonObject, JsonValue } from '../../kernel/matrix/json.js';
-import { isJsonObject } from '../../kernel/matrix/json.js';
-import { TRANSACTION_EDUS_MAX, TRANSACTION_PDUS_MAX } from '../../kernel/matrix/limits.js';
+import type { JsonObject } from '../../kernel/matrix/json.js';
 import { MatrixError } from '../../kernel/matrix/matrix-error.js';
+import { namesOfPdu } from '../../room/intake/name-pdu.js';
 import { inboundTransaction, putInboundTransaction } from '../../store/transactions.js';
 import type { Endpoint } from '../endpoint.js';
 import { ok } from '../endpoint.js';
 import { authenticated } from './authenticate.js';
 import type { FederationContext } from './federation-context.js';
+import type { TransactionPdu } from './transaction-pdus.js';
+import { transactionPdus } from './transaction-pdus.js';
 
 /** Largest transaction in bytes: 50 PDUs of 64 KiB and 100 EDUs, with room for escapes. */
 const TRANSACTION_BYTES_MAX = 10 * 1024 * 1024;
@@ -29,12 +30,12 @@ export function send(context: FederationContext): Endpoint {
     method: 'PUT',
     path: '/_matrix/federation/v1/send/{txnId}',
     bodyBytesMax: TRANSACTION_BYTES_MAX,
-    answer: async ({ params, origin, content }) => {
+    answer: async ({ params, origin, content, body }) => {
       const txnId = params.txnId ?? '';
       if (txnId.length > TXN_ID_CHARS_MAX) {
         throw new MatrixError(400, 'M_INVALID_PARAM', `txnId is longer than ${TXN_ID_CHARS_MAX} characters`);
       }
-      const pdus = transactionPdus(content);
+      const pdus = transactionPdus(content, body);
       const answered = inboundTransaction(store, origin, txnId);
       if (answered !== undefined) return ok({ pdus: answered });
       const key = `${origin} ${txnId}`;
@@ -47,42 +48,29 @@ export function send(context: FederationContext): Endpoint {
   });
 }
 
-function transactionPdus(content: JsonValue | undefined): readonly JsonValue[] {
-  if (!isJsonObject(content)) throw new MatrixError(400, 'M_BAD_JSON', 'the body is not an object');
-  const { pdus = [], edus = [] } = content;
-  if (!Array.isArray(pdus)) throw new MatrixError(400, 'M_BAD_JSON', 'pdus is not a list');
-  if (!Array.isArray(edus)) throw new MatrixError(400, 'M_BAD_JSON', 'edus is not a list');
-  if (pdus.length > TRANSACTION_PDUS_MAX || edus.length > TRANSACTION_EDUS_MAX) {
-    const most = `${TRANSACTION_PDUS_MAX} PDUs and ${TRANSACTION_EDUS_MAX} EDUs`;
-    throw new MatrixError(
-      400,
-      'M_INVALID_PARAM',
-      `a transaction has at most ${most}, not ${pdus.length} and ${edus.length}`,
-    );
-  }
-  return pdus as readonly JsonValue[];
-}
-
 /** Takes in a transaction and stores its answer. A room that cannot take any now fails it whole, to be sent again. */
 async function takeIn(
   { server, options }: FederationContext,
   origin: ServerName,
   txnId: string,
-  pdus: readonly JsonValue[],
+  pdus: readonly TransactionPdu[],
 ): Promise<JsonObject> {
-  const pdusByRoom = new Map<RoomId, JsonObject[]>();
-  for (const pdu of pdus) {
-    // What names no room has no room version and thus no event ID to be answered under.
-    const roomId = isJsonObject(pdu) ? parseRoomId(pdu.room_id) : undefined;
-    if (roomId === undefined) continue;
+  const answers: [EventId, JsonObject][] = [];
+  const pdusByRoom = new Map<RoomId, Buffer[]>();
+  for (const { json, bytes } of pdus) {
+    const roomId = parseRoomId(json.room_id);
+    if (roomId === undefined || bytes === undefined) {
+      const error = bytes === undefined ? 'it is larger than any event' : 'room_id is not a room ID';
+      for (const name of namesOfPdu(json)) answers.push([name, { error }]);
+      continue;
+    }
     const ofRoom = pdusByRoom.get(roomId) ?? [];
     pdusByRoom.set(roomId, ofRoom);
-    ofRoom.push(pdu as JsonObject);
+    ofRoom.push(bytes);
   }
   const settled = await Promise.allSettled(
     [...pdusByRoom].map(([roomId, ofRoom]) => options.receivePdus(origin, roomId, ofRoom)),
   );
-  const answers: [EventId, JsonObject][] = [];
   for (const result of settled) {
     if (result.status === 'rejected') throw result.reason;
     for (const [eventId, { error }] of result.value) answers.push([eventId, error === undefined ? {} : { error }]);

@@ -13,6 +13,7 @@ import type { FederationRequest } from './authenticate.js';
 import type { FederationContext } from './federation-context.js';
 import {
   acceptedEvent,
+  checkServerAcl,
   checkServerInRoom,
   eventIdOf,
   isPartial,
@@ -31,6 +32,7 @@ export async function stateAtEvent(context: FederationContext, request: Federati
   const { store } = context.server;
   const room = knownRoom(store, roomIdOf(request.params.roomId));
   const eventId = eventIdOf(request.query.get('event_id'), 'event_id');
+  checkServerAcl(store, room, request.origin);
   // In a room with full state, strangers learn nothing of its events.
   if (!isPartial(room)) checkServerInRoom(store, room, request.origin);
   const nid = acceptedEvent(store, room, eventId);

@@ -8,14 +8,16 @@ import { eventIdOfNid, loadRecord } from '../../store/events.js';
 import type { EventNid, RoomNid } from '../../store/nids.js';
 import type { StoreWriter } from '../../store/open-store.js';
 import { putRefusal } from '../../store/rooms.js';
+import { refreshTargets } from '../redactions/apply-redactions.js';
+import type { StateRoom } from '../room-state.js';
 import type { IngestRefusal } from './ingest-events.js';
 import type { Judgements } from './judge-events.js';
 
-/** Writes verdicts on outliers. */
-export function applyJudgements(writer: StoreWriter, room: RoomNid, nids: Uint32Array, judgements: Judgements): void {
+/** Writes verdicts on outliers; redactions that waited for them apply. */
+export function applyJudgements(writer: StoreWriter, room: StateRoom, nids: Uint32Array, judgements: Judgements): void {
   for (const { nid, judgement, code, reason } of judgements.refusals) {
     if (loadRecord(writer, nid) === undefined) continue;
-    putRefusal(writer, room, eventIdOfNid(writer, nid), { verdict: judgement, code, reason });
+    putRefusal(writer, room.nid, eventIdOfNid(writer, nid), { verdict: judgement, code, reason });
     if (judgement === 'dropped') removeEvent(writer, nid);
   }
   setEventStatuses(writer, nids, (i) => {
@@ -23,6 +25,7 @@ export function applyJudgements(writer: StoreWriter, room: RoomNid, nids: Uint32
     if (verdict === 'dropped') return Verdict.none;
     return (verdict === 'accepted' ? Verdict.accepted : Verdict.rejected) | StatusBit.outlier;
   });
+  refreshTargets(writer, room, nids);
 }
 
 /** Records what verification left out or redacted. */

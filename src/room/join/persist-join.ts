@@ -13,9 +13,10 @@ import type { RoomRow } from '../../store/rooms.js';
 import { addJoinedCounts, putPartialState } from '../../store/rooms.js';
 import { internStateKey, putStateGroup } from '../../store/state-groups.js';
 import { applyJudgements, putIngestRefusals } from '../intake/apply-judgements.js';
-import { EventIngest } from '../intake/ingest-events.js';
+import { ingestPdus } from '../intake/ingest-pdus.js';
 import { countJoined, persistEvent } from '../persist-event.js';
 import type { RoomServer } from '../room-server.js';
+import type { StateRoom } from '../room-state.js';
 import type { JoinRequest, ReceivedState } from './join-room.js';
 import { JoinRefused } from './judge-join-state.js';
 
@@ -27,22 +28,14 @@ async function storeJoin(
   join: SignedEvent,
   received: ReceivedState,
 ): Promise<EventNid> {
-  const ingest = new EventIngest(server, {
-    roomVersion: rules.version,
-    roomId: request.roomId,
-    roomNid: received.roomNid,
-    stateOnly: true,
-    pushed: true,
-    lane: 'interactive',
-    index: undefined,
-  });
   const returned = received.returnedEvent?.signatures;
   const ours = isJsonObject(join.json.signatures) ? join.json.signatures : {};
   // Of the returned event only signatures count, and ours stay ours.
   const event = { ...join.json, signatures: { ...(isJsonObject(returned) ? returned : {}), ...ours } };
-  ingest.add('join', Buffer.from(JSON.stringify(event), 'utf8'));
-  const { nidsByField, dropped } = await ingest.finish();
-  const nid = nidsByField.get('join')?.[0];
+  const room = { nid: received.roomNid, roomId: request.roomId, version: rules.version };
+  const bytes = Buffer.from(JSON.stringify(event), 'utf8');
+  const { nids, dropped } = await ingestPdus(server, room, [bytes], { stateOnly: true });
+  const [nid] = nids;
   if (nid === undefined) throw new JoinRefused(`our join does not verify: ${dropped[0]?.reason ?? 'unknown'}`);
   return nid;
 }
@@ -58,9 +51,11 @@ export async function persistJoin(
   const joinNid = await storeJoin(server, request, rules, join, received);
   const { roomNid, membersOmitted, servers, judged } = received;
   const progress = server.progressOf(request.roomId);
+  const { createNid } = judged;
+  const room: StateRoom = { nid: roomNid, roomId: request.roomId, version: rules.version, rules, createNid };
   server.store.write((writer) => {
     putIngestRefusals(writer, roomNid, judged.ingest.dropped, judged.ingest.redacted);
-    applyJudgements(writer, roomNid, judged.judgedNids, judged.judgements);
+    applyJudgements(writer, room, judged.judgedNids, judged.judgements);
     const places: number[] = [];
     const joined = new Map<ServerName, number>();
     for (const nid of judged.stateNids) {
@@ -77,7 +72,7 @@ export async function persistJoin(
       roomId: request.roomId,
       version: rules.version,
       residency: membersOmitted ? 'partial-state' : 'full-state',
-      createNid: judged.createNid,
+      createNid,
       currentGroup: before,
       extremities: [],
     };
@@ -93,22 +88,17 @@ export async function persistJoin(
         lastFailure: undefined,
       });
     }
-    persistEvent(
-      writer,
-      { nid: roomNid, roomId: request.roomId, version: rules.version, rules, createNid: judged.createNid },
-      row,
-      {
-        nid: joinNid,
-        eventId: join.eventId,
-        prevs: internEventIds(writer, referencedIds(join.json.prev_events)),
-        before,
-        refusal: undefined,
-        partial: membersOmitted,
-        extremities: [joinNid],
-        current: undefined,
-        ownServer: server.serverName,
-      },
-    );
+    persistEvent(writer, room, row, {
+      nid: joinNid,
+      eventId: join.eventId,
+      prevs: internEventIds(writer, referencedIds(join.json.prev_events)),
+      before,
+      refusal: undefined,
+      partial: membersOmitted,
+      extremities: [joinNid],
+      current: undefined,
+      ownServer: server.serverName,
+    });
   });
   progress.droppedEvents += judged.ingest.dropped.length;
   progress.redactedEvents += judged.ingest.redacted.length;

@@ -17,8 +17,9 @@ import { hashAndSignPdu } from '../../../src/kernel/signatures/sign-pdu.js';
 import { xMatrixHeader } from '../../../src/kernel/signatures/x-matrix.js';
 import type { FederationClient } from '../../../src/remote/federation-client.js';
 import { createKeyRing } from '../../../src/remote/key-ring.js';
+import { RemoteError } from '../../../src/remote/remote-error.js';
 import { acceptEvent } from '../../../src/room/accept-event.js';
-import { EventIngest } from '../../../src/room/intake/ingest-events.js';
+import { ingestPdus } from '../../../src/room/intake/ingest-pdus.js';
 import { RoomProgress } from '../../../src/room/room-progress.js';
 import { RoomQueues } from '../../../src/room/room-queues.js';
 import type { RoomServer } from '../../../src/room/room-server.js';
@@ -44,6 +45,8 @@ export const HS3_KEY = keyOf('hs3', 3);
 export interface Call {
   readonly as?: SigningKey;
   readonly content?: JsonValue;
+  /** The body's text, where `JSON.stringify(content)` is not it. */
+  readonly bodyText?: string;
   /** Instead of the right header. */
   readonly authorization?: string;
 }
@@ -60,6 +63,9 @@ export class ServedRoom {
   readonly queued: ServerName[] = [];
   readonly callers: ServerName[] = [];
   receivePdus: ReceivePdus = async () => new Map();
+  /** Answers when keys are fetched. */
+  network: FederationClient['requestJson'] = (server) =>
+    Promise.reject(new RemoteError('unreachable', server, 'a test called the network'));
   readonly server: RoomServer = {
     serverName: OWN_KEY.serverName,
     signingKey: OWN_KEY,
@@ -67,8 +73,8 @@ export class ServedRoom {
     pool: inlinePool(this.store),
     keys: createKeyRing({
       store: this.store,
-      client: unreachable(),
-      notaries: [],
+      client: { ...unreachable(), requestJson: (...asked) => this.network(...asked) },
+      notaries: ['notary' as ServerName],
       own: OWN_KEY,
       clock: () => NOW,
     }),
@@ -111,7 +117,7 @@ export class ServedRoom {
         room_id: roomId,
         sender: ALICE,
         state_key: '',
-        content: { room_version: version },
+        content: { room_version: version, ...(rules.creatorInContent ? { creator: ALICE } : {}) },
         auth_events: [],
         prev_events: [],
         depth: 1,
@@ -119,18 +125,10 @@ export class ServedRoom {
       },
       OWN_KEY,
     );
-    const ingest = new EventIngest(this.server, {
-      roomVersion: version,
-      roomId,
-      roomNid,
-      stateOnly: true,
-      pushed: false,
-      lane: 'interactive',
-      index: undefined,
-    });
-    ingest.add('create', Buffer.from(JSON.stringify(create.json)));
-    const { nidsByField, dropped } = await ingest.finish();
-    const createNid = nidsByField.get('create')?.[0];
+    const room = { nid: roomNid, roomId, version };
+    const bytes = Buffer.from(JSON.stringify(create.json));
+    const { nids, dropped } = await ingestPdus(this.server, room, [bytes], { stateOnly: true, pushed: false });
+    const [createNid] = nids;
     if (createNid === undefined) throw new Error(`create: ${JSON.stringify(dropped)}`);
     this.store.write((writer) =>
       putRoom(writer, roomNid, {
@@ -171,7 +169,7 @@ export class ServedRoom {
       params,
       query: url.searchParams,
       header: (name) => (name === 'authorization' ? authorization : undefined),
-      body: content === undefined ? Buffer.alloc(0) : Buffer.from(JSON.stringify(content)),
+      body: Buffer.from(options.bodyText ?? (content === undefined ? '' : JSON.stringify(content))),
       signal: new AbortController().signal,
     };
     try {
@@ -223,5 +221,5 @@ function unreachable(): FederationClient {
   const refuse = () => {
     throw new Error('a test called the network');
   };
-  return new Proxy({} as FederationClient, { get: () => refuse });
+  return { requestJson: refuse, requestStream: refuse, close: refuse };
 }

@@ -2,8 +2,12 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { EventId } from '../../../src/kernel/matrix/ids.js';
 import type { JsonObject } from '../../../src/kernel/matrix/json.js';
 import { MatrixError } from '../../../src/kernel/matrix/matrix-error.js';
+import type { RoomVersionRules } from '../../../src/kernel/matrix/room-versions.js';
+import { roomVersionRules } from '../../../src/kernel/matrix/room-versions.js';
+import { sign } from '../../../src/kernel/signatures/ed25519.js';
+import { addPduSignature } from '../../../src/kernel/signatures/sign-pdu.js';
 import { xMatrixHeader } from '../../../src/kernel/signatures/x-matrix.js';
-import { HS2_KEY, HS3_KEY, OWN_KEY, ServedRoom } from './served-room.js';
+import { BOB, HS2_KEY, HS3_KEY, OWN_KEY, ServedRoom } from './served-room.js';
 
 let served: ServedRoom;
 beforeEach(() => {
@@ -18,11 +22,12 @@ describe('send', () => {
   it('hands on the PDUs of each room in order and answers for each', async () => {
     const received: [string, string, number[]][] = [];
     served.receivePdus = async (origin, roomId, pdus) => {
-      received.push([origin, roomId, pdus.map(({ n }) => n as number)]);
-      return new Map(pdus.map(({ n }) => [`$${n}` as EventId, n === 2 ? { error: 'refused' } : {}]));
+      const numbers = pdus.map((pdu) => (JSON.parse(pdu.toString('utf8')) as { n: number }).n);
+      received.push([origin, roomId, numbers]);
+      return new Map(numbers.map((n) => [`$${n}` as EventId, n === 2 ? { error: 'refused' } : {}]));
     };
     const content = {
-      pdus: [pduOf('!a:hs2', 1), pduOf('!b:hs2', 2), pduOf('!a:hs2', 3), { n: 4 }],
+      pdus: [pduOf('!a:hs2', 1), pduOf('!b:hs2', 2), pduOf('!a:hs2', 3)],
       edus: [{ edu_type: 'x' }],
     };
     const { status, body } = await served.call('PUT', SEND, { as: HS2_KEY, content });
@@ -32,6 +37,53 @@ describe('send', () => {
       ['hs2', '!a:hs2', [1, 3]],
       ['hs2', '!b:hs2', [2]],
     ]);
+  });
+
+  it('hands on each PDU as it stands in the body, byte for byte', async () => {
+    let received: string[] = [];
+    served.receivePdus = async (_origin, _roomId, pdus) => {
+      received = pdus.map((pdu) => pdu.toString('utf8'));
+      return new Map();
+    };
+    const odd = ['{ "z" : "\\u00e9",\n"room_id":"!a:hs2", "b":[ 1 ] }', '{"room_id":"\\u0021a:hs2"}'];
+    const bodyText = `{"edus": [],\t"pdus" :[${odd.join(' , ')}]}`;
+    await served.call('PUT', SEND, { as: HS2_KEY, content: JSON.parse(bodyText) as JsonObject, bodyText });
+    expect(received).toEqual(odd);
+  });
+
+  it('answers for a PDU without a usable room_id, under every ID that it may have', async () => {
+    served.receivePdus = async () => new Map([['$1' as EventId, {}]]);
+    const message = { type: 'm.room.message', sender: BOB, content: {}, depth: 1 };
+    const odd: JsonObject[] = [message, { ...message, room_id: 7 }, { ...message, event_id: '$old:hs2' }];
+    const content = { pdus: [pduOf('!a:hs2', 1), ...odd] };
+    const { status, body } = await served.call('PUT', SEND, { as: HS2_KEY, content });
+    expect(status).toBe(200);
+    const answers = body.pdus as Record<string, JsonObject>;
+    expect(answers.$1).toEqual({});
+    expect(answers['$old:hs2']).toEqual({ error: 'room_id is not a room ID' });
+    for (const pdu of odd) {
+      for (const version of ['4', '11']) {
+        const { eventId } = addPduSignature(roomVersionRules(version) as RoomVersionRules, pdu, HS2_KEY);
+        expect(answers[eventId]).toEqual({ error: 'room_id is not a room ID' });
+      }
+    }
+  });
+
+  it('hands on a PDU with a float, whose signature covers the body as it was sent', async () => {
+    const received: string[] = [];
+    served.receivePdus = async (_origin, _roomId, pdus) => {
+      received.push(...pdus.map((pdu) => pdu.toString('utf8')));
+      return new Map();
+    };
+    const pdu = '{"content":{"x":1.0,"y":1.5e-7},"room_id":"!a:hs2"}';
+    const bodyText = `{"edus":[],"pdus":[${pdu}]}`;
+    const rest = `"destination":"hs1","method":"PUT","origin":"hs2","uri":${JSON.stringify(SEND)}}`;
+    const sig = sign(Buffer.from(`{"content":${bodyText},${rest}`), HS2_KEY).toString('base64');
+    const authorization = `X-Matrix origin="hs2",destination="hs1",key="ed25519:k",sig="${sig}"`;
+    expect((await served.call('PUT', SEND, { authorization, bodyText })).status).toBe(200);
+    expect(received).toEqual([pdu]);
+    const altered = await served.call('PUT', SEND, { authorization, bodyText: bodyText.replace('1.0', '1.00') });
+    expect(altered.status).toBe(401);
   });
 
   it('takes a transaction of one origin in once, also when it comes twice at a time', async () => {

@@ -1,0 +1,134 @@
+/**
+ * What a pushed event rests on and we lack, asked of who pushed it: its prev_events once by `get_missing_events`, the
+ * state behind a gap in those by `/state_ids`, auth events one by one.
+ *
+ * A gap right before the pushed event itself is never filled: whoever pushes would dictate the room's state.
+ * Specification v1.19, server-server API, "Backfilling and retrieving missing events" and "Retrieving events".
+ */
+
+import type { EventId, ServerName } from '../kernel/matrix/ids.js';
+import { requestEvent, requestMissingEvents } from '../remote/state-requests.js';
+import { eventVerdict, Verdict } from '../store/event-status.js';
+import { eventIdOfNid, eventNidOf, loadEvent, loadRecord, referencedIds } from '../store/events.js';
+import type { EventNid } from '../store/nids.js';
+import type { StoreReader } from '../store/open-store.js';
+import type { Room } from '../store/rooms.js';
+import { loadRoom } from '../store/rooms.js';
+import { eventContext } from '../store/timeline.js';
+import { acceptEvent } from './accept-event.js';
+import { applyJudgements } from './intake/apply-judgements.js';
+import { ingestPdus } from './intake/ingest-pdus.js';
+import { judgeEvents } from './intake/judge-events.js';
+import type { RoomServer } from './room-server.js';
+
+/** Events asked for by one `get_missing_events`. */
+const MISSING_EVENTS_MAX = 20;
+/** Gaps filled for one pushed event: each may be the whole state of a room. */
+export const GAPS_FILLED_MAX = 5;
+/** Rounds of fetching auth events and their auth events. */
+const AUTH_ROUNDS_MAX = 8;
+/** Auth events fetched for one pushed event. */
+const AUTH_EVENTS_FETCHED_MAX = 100;
+
+/** Stores the full state around an event that we lack, as `via` has it. Throws RemoteError when it cannot be had. */
+export type FillGap = (room: Room, via: ServerName, prev: EventId) => Promise<void>;
+
+/** Events by what they say of their depth, oldest first; only an order to try them in. */
+export function byDepth(reader: StoreReader, nids: readonly EventNid[]): EventNid[] {
+  const depthOf = (nid: EventNid) => loadRecord(reader, nid)?.depth ?? 0;
+  return [...nids].sort((a, b) => depthOf(a) - depthOf(b));
+}
+
+/** Fetches prev_events that we lack and decides about them, in the room's queue. Throws RemoteError. */
+export async function fetchMissingPrevs(
+  server: RoomServer,
+  origin: ServerName,
+  room: Room,
+  nid: EventNid,
+  fillGap: FillGap,
+): Promise<void> {
+  if (missingPrevs(server, room, nid).length === 0) return;
+  const extremities = loadRoom(server.store, room.roomId)?.extremities ?? [];
+  const events = await requestMissingEvents(server.client, origin, room.roomId, {
+    earliest_events: extremities.map((extremity) => eventIdOfNid(server.store, extremity)),
+    latest_events: [eventIdOfNid(server.store, nid)],
+    limit: MISSING_EVENTS_MAX,
+  });
+  const { nids } = await ingestPdus(server, room, events);
+  let gapsLeft = GAPS_FILLED_MAX;
+  for (const prev of byDepth(server.store, ancestors(server, room, nid, nids))) {
+    for (const gap of missingPrevs(server, room, prev)) {
+      if (gapsLeft > 0) await fillGap(room, origin, gap);
+      gapsLeft -= 1;
+    }
+    await fetchMissingAuth(server, origin, room, prev);
+    await server.queues.run(room.roomId, () => acceptEvent(server, room.roomId, prev));
+  }
+}
+
+/** prev_events of an event around which we have no state. */
+function missingPrevs(server: RoomServer, room: Room, nid: EventNid): EventId[] {
+  return prevIds(server, room, nid).filter((id) => {
+    const prev = eventNidOf(server.store, id);
+    return prev === undefined || eventContext(server.store, prev) === undefined;
+  });
+}
+
+function prevIds(server: RoomServer, room: Room, nid: EventNid): EventId[] {
+  return referencedIds(loadEvent(server.store, room.rules, nid)?.json.prev_events);
+}
+
+/** Those of `among` that the event follows upon; others were not asked for and bring no state with them. */
+function ancestors(server: RoomServer, room: Room, nid: EventNid, among: readonly EventNid[]): EventNid[] {
+  const found = new Set<EventNid>();
+  const candidates = new Set(among);
+  const toVisit = [nid];
+  for (let next = toVisit.pop(); next !== undefined; next = toVisit.pop()) {
+    for (const id of prevIds(server, room, next)) {
+      const prev = eventNidOf(server.store, id);
+      if (prev === undefined || !candidates.has(prev) || found.has(prev)) continue;
+      found.add(prev);
+      toVisit.push(prev);
+    }
+  }
+  return [...found];
+}
+
+/** Fetches auth events that we lack, and what they rest on, then judges all of it. Throws RemoteError. */
+export async function fetchMissingAuth(
+  server: RoomServer,
+  origin: ServerName,
+  room: Room,
+  nid: EventNid,
+): Promise<void> {
+  const fetched: EventNid[] = [];
+  let frontier = [nid];
+  for (let round = 0; round < AUTH_ROUNDS_MAX && frontier.length > 0; round++) {
+    const missing = missingAuth(server, room, frontier);
+    if (missing.size === 0 || fetched.length + missing.size > AUTH_EVENTS_FETCHED_MAX) break;
+    const events = await Promise.all([...missing].map((id) => requestEvent(server.client, origin, id)));
+    const { nids } = await ingestPdus(server, room, events);
+    frontier = nids.filter((found) => missing.has(eventIdOfNid(server.store, found)));
+    fetched.push(...frontier);
+  }
+  if (fetched.length === 0) return;
+  // In the queue: verdicts there must not change between judging by them and writing what follows from them.
+  await server.queues.run(room.roomId, async () => {
+    const unjudged = fetched.filter((found) => eventVerdict(server.store, found) === Verdict.unjudged);
+    if (unjudged.length === 0) return;
+    const nids = Uint32Array.from(new Set(unjudged)).sort();
+    const judgements = await judgeEvents(server, room, nids, 'interactive');
+    server.store.write((writer) => applyJudgements(writer, room, nids, judgements));
+  });
+}
+
+function missingAuth(server: RoomServer, room: Room, nids: readonly EventNid[]): Set<EventId> {
+  const missing = new Set<EventId>();
+  for (const nid of nids) {
+    for (const id of referencedIds(loadEvent(server.store, room.rules, nid)?.json.auth_events)) {
+      const known = eventNidOf(server.store, id);
+      if (known === undefined || eventVerdict(server.store, known) === Verdict.none) missing.add(id);
+    }
+  }
+  return missing;
+}
