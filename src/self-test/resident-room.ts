@@ -64,7 +64,7 @@ export async function storeMadeUpRoom(server: RoomServer, rules: RoomVersionRule
   if (judgements.refusals[0] !== undefined) throw new Error(`an event is refused: ${judgements.refusals[0].reason}`);
 
   store.write((writer) => {
-    applyJudgements(writer, roomNid, ascending, judgements);
+    applyJudgements(writer, judged, ascending, judgements);
     const places: number[] = [];
     for (const [n, { type, stateKey }] of room.events.slice(0, -1).entries()) {
       places[internStateKey(writer, roomNid, type, stateKey)] = nids[n] as EventNid;
