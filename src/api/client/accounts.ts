@@ -1,11 +1,10 @@
 /**
- * Accounts: register with `m.login.dummy` in one shot, log in with a password, whoami. Passwords are argon2id strings made
- * by libsodium off the main thread; tokens are stored hashed.
+ * Accounts: register with `m.login.dummy` in one shot, log in with a password, whoami. Passwords and tokens are stored
+ * hashed.
  * Specification v1.19, client-server API, "Account registration" and "Login".
  */
 
 import { randomBytes } from 'node:crypto';
-import sodium from 'sodium-native';
 import type { UserId } from '../../kernel/matrix/ids.js';
 import { parseUserId } from '../../kernel/matrix/ids.js';
 import type { JsonObject } from '../../kernel/matrix/json.js';
@@ -16,33 +15,13 @@ import type { Endpoint } from '../endpoint.js';
 import { ok } from '../endpoint.js';
 import type { ClientContext } from './client-context.js';
 import { bodyObject, openEndpoint, userEndpoint } from './client-context.js';
+import { Passwords } from './passwords.js';
 
 /** Longest password in bytes: hashing costs by it. */
 const PASSWORD_BYTES_MAX = 512;
 /** Longest device ID in bytes, as for user IDs: it is part of keys in the store. */
 const DEVICE_ID_BYTES_MAX = 255;
 const LOCALPART = /^[a-z0-9._=\-/+]+$/;
-
-async function hashPassword(password: string): Promise<string> {
-  const output = Buffer.alloc(sodium.crypto_pwhash_STRBYTES);
-  const { crypto_pwhash_OPSLIMIT_INTERACTIVE: ops, crypto_pwhash_MEMLIMIT_INTERACTIVE: memory } = sodium;
-  await new Promise<void>((resolve, reject) => {
-    sodium.crypto_pwhash_str_async(output, Buffer.from(password, 'utf8'), ops, memory, (error) =>
-      error ? reject(error) : resolve(),
-    );
-  });
-  return output.toString('utf8').replace(/\0+$/, '');
-}
-
-function passwordMatches(stored: string, password: string): Promise<boolean> {
-  const padded = Buffer.alloc(sodium.crypto_pwhash_STRBYTES);
-  padded.write(stored, 'utf8');
-  return new Promise((resolve, reject) => {
-    sodium.crypto_pwhash_str_verify_async(padded, Buffer.from(password, 'utf8'), (error, same) =>
-      error ? reject(error) : resolve(same),
-    );
-  });
-}
 
 function passwordOf(body: JsonObject): string {
   const { password } = body;
@@ -82,6 +61,7 @@ function newUserId(context: ClientContext, body: JsonObject): UserId {
 
 export function accountEndpoints(context: ClientContext): readonly Endpoint[] {
   const { store } = context.server;
+  const passwords = new Passwords();
   return [
     ...openEndpoint('POST', '/register', async (request) => {
       if (!context.registrationEnabled)
@@ -94,7 +74,7 @@ export function accountEndpoints(context: ClientContext): readonly Endpoint[] {
       }
       const userId = newUserId(context, body);
       const deviceId = deviceIdOf(body);
-      const passwordHash = await hashPassword(passwordOf({ password: randomBytes(18).toString('base64'), ...body }));
+      const passwordHash = await passwords.hash(passwordOf({ password: randomBytes(18).toString('base64'), ...body }));
       store.write((writer) => {
         if (loadUser(writer, userId) !== undefined) throw new MatrixError(400, 'M_USER_IN_USE', `${userId} is taken`);
         putUser(writer, userId, { passwordHash, createdTs: context.server.clock() });
@@ -110,8 +90,9 @@ export function accountEndpoints(context: ClientContext): readonly Endpoint[] {
       const name = typeof named === 'string' ? named : '';
       const userId = parseUserId(name.startsWith('@') ? name : `@${name}:${context.server.serverName}`);
       const user = userId === undefined ? undefined : loadUser(store, userId);
-      const password = passwordOf(body);
-      if (userId === undefined || user === undefined || !(await passwordMatches(user.passwordHash, password))) {
+      // Who is not known here costs the same, so that the time of the answer does not tell who is.
+      const matches = await passwords.matches(user?.passwordHash, passwordOf(body));
+      if (userId === undefined || !matches) {
         throw new MatrixError(403, 'M_FORBIDDEN', 'user name or password is wrong');
       }
       return ok(openSession(context, userId, deviceIdOf(body)));

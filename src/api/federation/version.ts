@@ -5,9 +5,7 @@
 
 import type { Endpoint } from '../endpoint.js';
 import { ok, SMALL_BODY_BYTES_MAX } from '../endpoint.js';
-
-/** Stated to other servers; the same as in package.json. */
-export const SOFTWARE_VERSION = '0.1.0';
+import { SOFTWARE_VERSION } from '../software-version.js';
 
 export function version(): Endpoint {
   return {
