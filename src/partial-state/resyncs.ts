@@ -10,7 +10,7 @@ import { RemoteError } from '../remote/remote-error.js';
 import { SplitError } from '../remote/split-response.js';
 import type { RoomServer } from '../room/room-server.js';
 import type { RoomNid } from '../store/nids.js';
-import type { Room } from '../store/rooms.js';
+import type { PartialStateRow, Room } from '../store/rooms.js';
 import { allRooms, loadPartialState, loadRoomByNid, putPartialState } from '../store/rooms.js';
 import { partialRoom, resyncRoom } from './resync-room.js';
 
@@ -31,14 +31,21 @@ interface Run {
 export class Resyncs {
   readonly #server: RoomServer;
   readonly #onComplete: (room: RoomNid) => void;
+  readonly #onFailedForNow: (room: RoomNid) => void;
   readonly #running = new Map<RoomNid, Run>();
   readonly #waiting: Room['roomId'][] = [];
   readonly #timers = new Set<NodeJS.Timeout>();
   #closed = false;
 
-  constructor(server: RoomServer, onComplete: (room: RoomNid) => void) {
+  /** `onFailedForNow`: told when a full round of servers failed and the room's row says when the next one is. */
+  constructor(
+    server: RoomServer,
+    onComplete: (room: RoomNid) => void,
+    onFailedForNow: (room: RoomNid) => void = () => undefined,
+  ) {
     this.#server = server;
     this.#onComplete = onComplete;
+    this.#onFailedForNow = onFailedForNow;
   }
 
   /** Resumes every room that has partial state; a paused one waits until one of our users is back. */
@@ -106,7 +113,7 @@ export class Resyncs {
   }
 
   async #run(room: Room, signal: AbortSignal): Promise<void> {
-    const row = loadPartialState(this.#server.store, room.nid);
+    const row = this.#beginRound(room);
     if (row === undefined) return;
     const others = row.servers.filter((name) => name !== row.joinedVia && name !== this.#server.serverName);
     const failures: string[] = [];
@@ -120,15 +127,26 @@ export class Resyncs {
     throw new Error(failures.join('; '));
   }
 
+  /** The room's row, no longer backing off: whoever asks for full state now waits for this round. */
+  #beginRound(room: Room): PartialStateRow | undefined {
+    const { store } = this.#server;
+    const row = loadPartialState(store, room.nid);
+    if (row === undefined || row.nextTryTs === 0) return row;
+    const begun = { ...row, nextTryTs: 0 };
+    store.write((writer) => putPartialState(writer, room.nid, begun));
+    return begun;
+  }
+
   async #through(room: Room, via: ServerName, signal: AbortSignal, failures: string[]): Promise<boolean> {
     try {
       await resyncRoom(this.#server, room, via, signal);
       return true;
     } catch (error) {
       signal.throwIfAborted();
+      this.#server.progressOf(room.roomId).fail();
       if (!(error instanceof RemoteError || error instanceof SplitError || error instanceof RangeError)) throw error;
       this.#server.log.warn({ room: room.roomId, via, error: error.message }, 'resync through this server failed');
-      failures.push(error.message);
+      failures.push(error instanceof RemoteError ? error.message : `${via}: ${error.message}`);
       return false;
     }
   }
@@ -145,6 +163,7 @@ export class Resyncs {
     store.write((writer) =>
       putPartialState(writer, room.nid, { ...row, attempts, nextTryTs: next, lastFailure: reason }),
     );
+    this.#onFailedForNow(room.nid);
     this.#startAt(room.roomId, next);
   }
 }

@@ -11,7 +11,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { RoomId, ServerName, UserId } from '../kernel/matrix/ids.js';
 import { serverNameOf } from '../kernel/matrix/ids.js';
-import { checkAgainst, stateBefore } from '../room/accept-event.js';
+import { checkAgainst } from '../room/accept-event.js';
 import { judgeEvents } from '../room/intake/judge-events.js';
 import { countJoined } from '../room/persist-event.js';
 import type { RoomServer } from '../room/room-server.js';
@@ -43,32 +43,40 @@ import { putVerdict } from './put-verdict.js';
 /** State entries counted between two turns of the event loop: about 5 ms. */
 const ENTRIES_A_TURN = 2_000;
 
-/** Makes the room's state full. `beforeJoin`: the full state before our join. Rejects with the signal's reason. */
+/** The full state after events that we do not have ourselves. */
+export type FetchedStates = ReadonlyMap<EventNid, StateGroupNid>;
+
+/**
+ * Makes the room's state full. `fetched`: the full state after each prev_event that we lack. False, and nothing is changed,
+ * where one more is needed: a join of ours came since they were fetched. Rejects with the signal's reason.
+ */
 export function unPartialState(
   server: RoomServer,
   roomId: RoomId,
-  beforeJoin: StateGroupNid,
+  fetched: FetchedStates,
   signal: AbortSignal,
-): Promise<void> {
+): Promise<boolean> {
   return server.queues.run(roomId, async () => {
     // Our last user may have left while this waited in the queue.
     signal.throwIfAborted();
     const room = loadRoom(server.store, roomId);
     const row = room === undefined ? undefined : loadPartialState(server.store, room.nid);
-    if (room === undefined || row === undefined) return;
-    const progress = server.progressOf(roomId);
+    if (room === undefined || row === undefined) return true;
     const order = inOrder(server.store, partialStateEvents(server.store, room.nid));
+    for (const nid of order) if (lacksPrevs(server.store, nid, fetched)) return false;
+    const progress = server.progressOf(roomId);
     const waiting = new Set(order);
     const handOn = new VerdictHandOn(server, room);
     const stage = progress.start('un_partial_stating', order.length);
     for (const nid of order) {
-      const before = nid === row.joinNid ? beforeJoin : await stateBefore(server, room, eventPrevs(server.store, nid));
+      const before = await fullStateBefore(server, room, nid, fetched);
       waiting.delete(nid);
       if (await recheckEvent(server, room, nid, before)) await handOn.handOn(nid, waiting);
       stage.done += 1;
     }
-    await completeRoom(server, roomId, order, beforeJoin);
+    await completeRoom(server, roomId, order, fetched);
     progress.end('un_partial_stating');
+    return true;
   });
 }
 
@@ -95,6 +103,24 @@ function inOrder(reader: StoreReader, nids: readonly EventNid[]): EventNid[] {
   }
   if (order.length < nids.length) throw new Error('events with partial state rest on one another in a circle');
   return order;
+}
+
+/** Whether an event of the timeline has prev_events that are neither in the timeline nor among `fetched`. */
+export function lacksPrevs(reader: StoreReader, nid: EventNid, fetched?: FetchedStates): boolean {
+  return eventPrevs(reader, nid).some((prev) => eventContext(reader, prev) === undefined && !fetched?.has(prev));
+}
+
+/** The state before an event: after its prev_events that we have, and as fetched after the others, resolved. */
+function fullStateBefore(
+  server: RoomServer,
+  room: Room,
+  nid: EventNid,
+  fetched: FetchedStates,
+): Promise<StateGroupNid> {
+  const groups = eventPrevs(server.store, nid).flatMap(
+    (prev) => eventContext(server.store, prev)?.after ?? fetched.get(prev) ?? [],
+  );
+  return resolveStoredStates(server, room, groups, 'bulk');
 }
 
 /**
@@ -124,14 +150,20 @@ async function completeRoom(
   server: RoomServer,
   roomId: RoomId,
   order: readonly EventNid[],
-  beforeJoin: StateGroupNid,
+  fetched: FetchedStates,
 ): Promise<void> {
   const { store } = server;
   const room = loadRoom(store, roomId);
   if (room === undefined) throw new Error(`room ${roomId} is gone in the middle of its resynchronisation`);
   const extremities = acceptedExtremities(server, room, order);
-  const groups = extremities.map((nid) => eventContext(store, nid)?.after ?? beforeJoin);
-  const currentGroup = await resolveStoredStates(server, room, groups, 'bulk');
+  const groups = extremities.flatMap((nid) => eventContext(store, nid)?.after ?? []);
+  // Where nothing of ours was accepted after all, the room is as others have it.
+  const currentGroup = await resolveStoredStates(
+    server,
+    room,
+    groups.length > 0 ? groups : [...fetched.values()],
+    'bulk',
+  );
   const joined = new Map<ServerName, number>();
   let counted = 0;
   for (const [, nid] of stateEntries(store, currentGroup)) {

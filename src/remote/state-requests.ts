@@ -11,6 +11,7 @@ import type { FederationClient, RemoteStream } from './federation-client.js';
 import { JSON_BODY_BYTES_MAX } from './federation-client.js';
 import { RemoteError } from './remote-error.js';
 import { ELEMENT_BYTES_MAX, ResponseSplitter, SplitError } from './split-response.js';
+import { withoutStatus } from './without-status.js';
 
 /** Wait for the first byte of `send_join`, `state`, `state_ids`: the resident computes before it answers. */
 export const STATE_FIRST_BYTE_TIMEOUT_MS = 10 * 60 * 1000;
@@ -57,8 +58,8 @@ export async function makeJoin(
   return { roomVersion: version, event: answer.event };
 }
 
-/** Sends a signed join; the body is the room's state. */
-export function sendJoin(
+/** Sends a signed join; the body is the room's state. v1, which never omits members, only where v2 is not known. */
+export async function sendJoin(
   client: FederationClient,
   server: ServerName,
   roomId: RoomId,
@@ -66,13 +67,22 @@ export function sendJoin(
   event: JsonObject,
   omitMembers: boolean,
 ): Promise<RemoteStream> {
-  return client.requestStream(server, {
-    method: 'PUT',
-    path: path('v2', 'send_join', roomId, eventId),
-    query: [['omit_members', String(omitMembers)]],
-    content: event,
-    ...STATE_TIMEOUTS,
-  });
+  const request = { method: 'PUT', content: event, ...STATE_TIMEOUTS } as const;
+  try {
+    const query = [['omit_members', String(omitMembers)]] as const;
+    return await client.requestStream(server, { ...request, path: path('v2', 'send_join', roomId, eventId), query });
+  } catch (error) {
+    if (!isUnknownEndpoint(error)) throw error;
+    const stream = await client.requestStream(server, { ...request, path: path('v1', 'send_join', roomId, eventId) });
+    return { ...stream, body: withoutStatus(stream.body) };
+  }
+}
+
+/** Specification v1.19, server-server API, "Unsupported endpoints". */
+function isUnknownEndpoint(error: unknown): boolean {
+  return (
+    error instanceof RemoteError && error.errcode === 'M_UNRECOGNIZED' && (error.status === 404 || error.status === 405)
+  );
 }
 
 /** The state before an event and its auth chain: `state_ids` lists IDs, `state` has the events whole. */

@@ -94,7 +94,7 @@ export function stateBefore(server: RoomServer, room: Room, prevs: readonly Even
  * The state an event is authorised on. While it is partial, that state and the event's own auth events are resolved: a known
  * ban holds, an unknown membership is believed. The result serves this check only (MSC3902).
  */
-async function authorizingState(
+export async function authorizingState(
   server: RoomServer,
   room: Room,
   event: LoadedEvent,
@@ -124,7 +124,8 @@ export function checkAgainst(
   return result.allowed ? undefined : { verdict, code: result.code, reason: result.reason };
 }
 
-async function persistAccepted(
+/** Writes a decided event into the timeline, with the current state that follows from it. */
+export async function persistAccepted(
   server: RoomServer,
   room: Room,
   event: LoadedEvent,

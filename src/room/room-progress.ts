@@ -19,7 +19,7 @@ export type StageName = (typeof STAGES)[number];
 
 export interface Stage {
   readonly name: StageName;
-  status: 'waiting' | 'running' | 'done';
+  status: 'waiting' | 'running' | 'done' | 'failed';
   done: number;
   /** 0 while it is not known. */
   total: number;
@@ -70,9 +70,24 @@ export class RoomProgress {
     if (stage.total === 0) stage.total = stage.done;
   }
 
-  /** The stage that runs, or the last that ended. */
+  /** An attempt begins; what an earlier one left unfinished waits again. */
+  begin(server: string): void {
+    this.server = server;
+    for (const stage of this.stages) if (stage.status === 'failed') stage.status = 'waiting';
+  }
+
+  /** The attempt failed: its stages end where they stand. */
+  fail(): void {
+    for (const stage of this.stages) {
+      if (stage.status !== 'running') continue;
+      stage.status = 'failed';
+      stage.endedTs = this.#clock();
+    }
+  }
+
+  /** The stage that runs, or where the last attempt failed, or the last that ended. */
   get current(): Stage {
-    const running = this.stages.findLast((stage) => stage.status === 'running');
-    return running ?? this.stages.findLast((stage) => stage.status === 'done') ?? (this.stages[0] as Stage);
+    const last = (status: Stage['status']) => this.stages.findLast((stage) => stage.status === status);
+    return last('running') ?? last('failed') ?? last('done') ?? (this.stages[0] as Stage);
   }
 }

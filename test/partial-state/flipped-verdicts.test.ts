@@ -153,11 +153,14 @@ describe('a verdict that the full state turns round', () => {
     const request = { roomId: ROOM, userId: dan, candidates: [], profile: {}, partial: true };
     await joinKnownRoom(joiner.server, request);
     await joiner.receive(HS3, kick.json);
-    const standing = () => localMembership(joiner.store, BOB, joiner.room().nid)?.membership;
-    expect(standing()).toBe('leave');
+    const standing = () => localMembership(joiner.store, BOB, joiner.room().nid);
+    const kicked = standing();
+    expect(kicked?.membership).toBe('leave');
     expect(await joiner.resync()).toBe(true);
     expect(verdicts(kick)).toEqual([Verdict.rejected]);
-    expect(standing()).toBe('join');
+    expect(standing()).toMatchObject({ membership: 'join', left: undefined });
+    // Newer than what Bob's client saw, so that it is told.
+    expect(standing()?.position).toBeGreaterThan(kicked?.position ?? 0);
   });
 
   it('undoes the redaction of a sender that had left', async () => {

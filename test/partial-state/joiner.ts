@@ -42,7 +42,6 @@ export class Joiner {
   readonly #folder = mkdtempSync(join(tmpdir(), 'joinery-joiner-'));
   readonly #progress = new Map<string, RoomProgress>();
   readonly #resident: ServedRoom;
-  #onFailure: () => void = () => undefined;
   readonly store = openStore(this.#folder, 'hs2');
   /** `server endpoint`, in the order asked, such as `hs1 state_ids`. */
   readonly asked: string[] = [];
@@ -75,7 +74,7 @@ export class Joiner {
         debug: () => undefined,
         info: () => undefined,
         warn: () => undefined,
-        error: () => this.#onFailure(),
+        error: () => undefined,
       },
       onTimelineEvent: (room) => this.onTimelineEvent(room),
       onQueued: () => undefined,
@@ -158,8 +157,11 @@ export class Joiner {
     const outcome = new Promise<boolean>((resolve) => {
       ended = resolve;
     });
-    this.#onFailure = () => ended(false);
-    const resyncs = new Resyncs(this.server, () => ended(true));
+    const resyncs = new Resyncs(
+      this.server,
+      () => ended(true),
+      () => ended(false),
+    );
     resyncs.start(ROOM);
     const complete = await outcome;
     await resyncs.close();

@@ -146,8 +146,13 @@ describe('a resynchronisation that goes wrong', () => {
     expect(row?.attempts).toBe(1);
     expect(row?.nextTryTs).toBeGreaterThan(NOW);
     expect(row?.lastFailure).toMatch(/not a JSON object/);
-    joiner.intercept = () => undefined;
+    let nextTryTs: number | undefined;
+    joiner.intercept = () => {
+      nextTryTs ??= joiner.partialRow()?.nextTryTs;
+      return undefined;
+    };
     expect(await joiner.resync()).toBe(true);
+    expect(nextTryTs, 'while it is tried again, nobody is told to come back later').toBe(0);
   });
 
   it('is refused as malformed when the list names an event of another room', async () => {

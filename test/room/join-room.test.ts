@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { ServerName } from '../../src/kernel/matrix/ids.js';
 import type { JsonObject } from '../../src/kernel/matrix/json.js';
+import { RemoteError } from '../../src/remote/remote-error.js';
 import { joinRoom } from '../../src/room/join/join-room.js';
 import { loadRoom } from '../../src/store/rooms.js';
 import { BOB, HS3_KEY, ROOM, ServedRoom } from '../api/federation/served-room.js';
@@ -75,6 +76,35 @@ describe('joining a room through another server', () => {
     alterSendJoin(() => '<html>');
     await expect(join([HS1], true)).rejects.toMatchObject({ status: 502 });
     expect(loadRoom(joiner.store, ROOM)).toBeUndefined();
+  });
+
+  it.each([404, 405])('uses send_join v1 where v2 is an unknown endpoint, answered with %i', async (status) => {
+    const paths: string[] = [];
+    joiner.intercept = (server, { path }) => {
+      if (path.includes('/send_join/')) paths.push(path.split('/').slice(3, 5).join('/'));
+      if (!path.includes('/v2/')) return undefined;
+      throw new RemoteError('refused', server, 'unknown', { status, errcode: 'M_UNRECOGNIZED' });
+    };
+    await join([HS1], true);
+    expect(paths).toEqual(['v2/send_join', 'v1/send_join']);
+    expect([joiner.room().residency, joiner.members()]).toEqual([
+      'full-state',
+      [`@alice:hs1 join`, `${BOB} join`, '@carol:hs3 join'],
+    ]);
+  });
+
+  it.each([
+    [404, 'M_NOT_FOUND'],
+    [500, 'M_UNRECOGNIZED'],
+  ])('goes on with the next server, not with v1, where v2 answers %i %s', async (status, errcode) => {
+    const asked: string[] = [];
+    joiner.intercept = (server, { path }) => {
+      if (path.includes('/send_join/')) asked.push(`${server} ${path.split('/')[3]}`);
+      if (server !== HS1 || !path.includes('/send_join/')) return undefined;
+      throw new RemoteError('refused', server, 'no', { status, errcode });
+    };
+    await join([HS1, HS3], true);
+    expect(asked).toEqual(['hs1 v2', 'hs3 v2']);
   });
 
   it('does not take a state event whose signature is wrong', async () => {

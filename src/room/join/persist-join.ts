@@ -17,11 +17,12 @@ import { ingestPdus } from '../intake/ingest-pdus.js';
 import { countJoined, persistEvent } from '../persist-event.js';
 import type { RoomServer } from '../room-server.js';
 import type { StateRoom } from '../room-state.js';
-import type { JoinRequest, ReceivedState } from './join-room.js';
+import type { ReceivedState } from './ask-to-join.js';
+import type { JoinRequest } from './join-room.js';
 import { JoinRefused } from './judge-join-state.js';
 
 /** Stores our signed join through the same door as every event, unjudged; returns its NID. */
-async function storeJoin(
+export async function storeJoin(
   server: RoomServer,
   request: JoinRequest,
   rules: RoomVersionRules,
