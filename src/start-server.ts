@@ -69,7 +69,7 @@ export async function startServer(config: Config): Promise<RunningServer> {
   });
   const keys = createKeyRing({ store, client, notaries: federation.keyServers, own: signingKey, clock: Date.now, log });
   const notifier = new SyncNotifier();
-  const waiters = new FullStateWaiters(store);
+  const waiters = new FullStateWaiters(store, Date.now);
   const outbound: OutboundQueue = createOutboundQueue({
     store,
     client,
@@ -91,16 +91,21 @@ export async function startServer(config: Config): Promise<RunningServer> {
     clock: Date.now,
     random: Math.random,
     log,
-    onTimelineEvent: (room) => {
+    onTimelineEvent: (room, event) => {
+      waiters.onTimelineEvent(room, event);
       notifier.notify(room);
       resyncs.pauseWhereLeft(room);
     },
     onQueued: (destinations) => outbound.wake(destinations),
   };
-  const resyncs = new Resyncs(server, (room) => {
-    waiters.completed(room);
-    notifier.notify(room);
-  });
+  const resyncs = new Resyncs(
+    server,
+    (room) => {
+      waiters.completed(room);
+      notifier.notify(room);
+    },
+    (room) => waiters.failedForNow(room),
+  );
   const fillGap = createFillGap(server);
   const sampler = startProcessSampler(pool);
   const endpoints = {
@@ -116,9 +121,16 @@ export async function startServer(config: Config): Promise<RunningServer> {
       sync: notifier,
       rooms: {
         join: async (request) => {
-          const known = loadRoom(store, request.roomId);
-          if (known !== undefined && known.residency !== 'absent') await joinKnownRoom(server, request);
-          else await server.queues.run(request.roomId, () => joinRoom(server, request));
+          const isKnown = () => (loadRoom(store, request.roomId)?.residency ?? 'absent') !== 'absent';
+          // Looked at again in the queue: another user's join may have brought the room while this one waited.
+          const joined =
+            !isKnown() &&
+            (await server.queues.run(request.roomId, async () => {
+              if (isKnown()) return false;
+              await joinRoom(server, request);
+              return true;
+            }));
+          if (!joined) await joinKnownRoom(server, request);
           server.progressOf(request.roomId).start('room_usable', 1);
           server.progressOf(request.roomId).end('room_usable');
           resyncs.start(request.roomId);

@@ -48,6 +48,18 @@ export interface Endpoint {
 /** Body limit for endpoints that take none, or a small one. */
 export const SMALL_BODY_BYTES_MAX = 64 * 1024;
 
+/** An answer of up to this size is sent in one piece: copying it costs less than its pieces would. */
+const ONE_PIECE_BYTES_MAX = 16 * 1024;
+
+/** `200` with a JSON body that is there in pieces. */
+export function jsonChunks(chunks: readonly Uint8Array[]): ApiResponse {
+  const contentLength = chunks.reduce((sum, chunk) => sum + chunk.length, 0);
+  if (contentLength <= ONE_PIECE_BYTES_MAX) {
+    return { status: 200, contentType: 'application/json', bytes: Buffer.concat(chunks) };
+  }
+  return { status: 200, contentType: 'application/json', contentLength, chunks };
+}
+
 /** `200` with a JSON body. */
 export function ok(json: JsonValue): ApiResponse {
   return { status: 200, json };

@@ -239,3 +239,26 @@ export function recordBodyBytes(bytes: Buffer): number {
 export function recordIsRedacted(bytes: Buffer): boolean {
   return ((bytes[FLAGS] as number) & RecordFlag.redacted) !== 0;
 }
+
+/** The membership's code, straight from a record's bytes; 0 for all but `m.room.member`. */
+export function recordMembershipCode(bytes: Buffer): number {
+  return bytes[MEMBERSHIP] as number;
+}
+
+/** A bit for the code of each membership that `wanted` lets through; never that of events of other types. */
+export function membershipBits(wanted: (membership: Membership) => boolean): number {
+  return MEMBERSHIPS.reduce(
+    (bits, membership, code) => (code > 0 && wanted(membership) ? bits | (1 << code) : bits),
+    0,
+  );
+}
+
+/** The event key, straight from a record's bytes, in a buffer of its own. */
+export function recordEventKey(bytes: Buffer): Uint8Array {
+  return new Uint8Array(bytes.subarray(KEY, KEY + 32));
+}
+
+/** Whether the stored body is what is shown and its key is its ID's hash, as far as the record knows. */
+export function isSliceable(bytes: Buffer): boolean {
+  return ((bytes[FLAGS] as number) & (RecordFlag.redacted | RecordFlag.opaqueId)) === 0;
+}

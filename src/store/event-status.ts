@@ -30,6 +30,20 @@ export function eventStatus(reader: StoreReader, nid: EventNid): number {
   return reader.tables.event_status_page.getBinaryFast(nid >>> PAGE_SHIFT)?.[nid & (PAGE_BYTES - 1)] ?? 0;
 }
 
+/** `eventStatus` for many events in one go: each page is read once. Valid while nothing is written. */
+export function eventStatusPages(reader: StoreReader): (nid: EventNid) => number {
+  const pages = new Map<number, Uint8Array>();
+  return (nid) => {
+    const number = nid >>> PAGE_SHIFT;
+    let page = pages.get(number);
+    if (page === undefined) {
+      page = new Uint8Array(reader.tables.event_status_page.getBinaryFast(number) ?? []);
+      pages.set(number, page);
+    }
+    return page[nid & (PAGE_BYTES - 1)] ?? 0;
+  };
+}
+
 /** The verdict on an event. */
 export function eventVerdict(reader: StoreReader, nid: EventNid): Verdict {
   return (eventStatus(reader, nid) & VERDICT_BITS) as Verdict;

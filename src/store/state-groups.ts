@@ -17,6 +17,8 @@ const CHUNK_SHIFT = 8;
 /** The group of no state at all. */
 export const EMPTY_STATE_GROUP = 0 as StateGroupNid;
 
+const MEMBER = 'm.room.member';
+
 /** A chunk that has no entries. */
 const EMPTY_CHUNK = 0;
 
@@ -119,6 +121,27 @@ export function* stateEntries(reader: StoreReader, group: StateGroupNid): Genera
       }
     }
     base += CHUNK_ENTRIES;
+  }
+}
+
+/** The state of a room but for its members: found by the names of its keys, so that 85,000 members cost nothing. */
+export function* nonMemberEntries(reader: StoreReader, room: RoomNid, group: StateGroupNid): Generator<StateEntry> {
+  // Two ranges, before and after the type that is left out. A type may be that one with a NUL behind: read and checked.
+  for (const [start, end] of [
+    [
+      [room, ''],
+      [room, MEMBER],
+    ],
+    [
+      [room, `${MEMBER}\0`, ''],
+      [room + 1, ''],
+    ],
+  ] as const) {
+    for (const { key, value } of reader.tables.state_key_nid.getRange({ start, end })) {
+      if ((key as readonly unknown[])[1] === MEMBER) continue;
+      const event = stateEventAt(reader, group, value as StateKeyNid);
+      if (event !== NO_EVENT) yield [value as StateKeyNid, event];
+    }
   }
 }
 

@@ -48,6 +48,15 @@ export function roomTimeline(
   return entries.reverse();
 }
 
+/** The first event of a room after a position. */
+export function nextInTimeline(reader: StoreReader, room: RoomNid, after: number): TimelineEntry | undefined {
+  const range = { start: [room, after + 1], end: [room + 1, 0], limit: 1 };
+  for (const { key, value } of reader.tables.room_timeline.getRange(range)) {
+    return { position: (key as [number, number])[1] as StreamPosition, event: value as EventNid };
+  }
+  return undefined;
+}
+
 /** Rooms that had an event after `after` and up to `upTo`. */
 export function roomsInStream(reader: StoreReader, after: number, upTo: number): Set<RoomNid> {
   const rooms = new Set<RoomNid>();
@@ -84,15 +93,30 @@ export function eventPrevs(reader: StoreReader, event: EventNid): EventNid[] {
   return bytesToNids(reader.tables.event_prevs_by_nid.getBinaryFast(event));
 }
 
-/** One of our users in a room. */
-export interface LocalMembership {
+/** A membership of one of our users, and where it stands. */
+export interface LocalMembershipEvent {
   readonly membership: Membership;
   readonly event: EventNid;
   readonly position: StreamPosition;
 }
 
-export function putLocalMembership(writer: StoreWriter, user: UserId, room: RoomNid, row: LocalMembership): void {
-  writer.tables.local_memberships.put([user, room], row);
+/** One of our users in a room: the membership, and the user's last stay in the room. */
+export interface LocalMembership extends LocalMembershipEvent {
+  /** Where the last stay began; a change of profile begins none. Undefined: never joined. */
+  readonly joinedAt: StreamPosition | undefined;
+  /** What ended the last stay; undefined while it lasts. A ban that follows a leave ends nothing. */
+  readonly left: { readonly event: EventNid; readonly position: StreamPosition } | undefined;
+}
+
+export function putLocalMembership(writer: StoreWriter, user: UserId, room: RoomNid, now: LocalMembershipEvent): void {
+  const before = localMembership(writer, user, room);
+  const wasJoined = before?.membership === 'join';
+  const { membership, event, position } = now;
+  const stay =
+    membership === 'join'
+      ? { joinedAt: wasJoined ? before.joinedAt : position, left: undefined }
+      : { joinedAt: before?.joinedAt, left: wasJoined ? { event, position } : before?.left };
+  writer.tables.local_memberships.put([user, room], { membership, event, position, ...stay });
 }
 
 export function localMembership(reader: StoreReader, user: UserId, room: RoomNid): LocalMembership | undefined {

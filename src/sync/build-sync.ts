@@ -1,178 +1,175 @@
 /**
  * One answer of `/sync`: what happened in a user's rooms since a position of the stream. With lazy loading a room with
  * partial state is there at once; without, it is absent until its state is full and then arrives as newly joined.
- * MSC3902; specification v1.19, client-server API, "Syncing" and "Lazy-loading room members".
+ *
+ * What the answer covers is read in one turn; the rooms follow one after another, so that the event loop goes on, and large
+ * states are written by the workers. MSC3902; specification v1.19, client-server API, "Syncing".
  */
 
-import type { UserId } from '../kernel/matrix/ids.js';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { JsonObject } from '../kernel/matrix/json.js';
-import { redactionOf } from '../room/redactions/apply-redactions.js';
-import { eventStatus, StatusBit } from '../store/event-status.js';
-import { isAccepted, loadEvent, loadRecord } from '../store/events.js';
-import type { EventNid, StateGroupNid } from '../store/nids.js';
-import { NO_EVENT } from '../store/nids.js';
+import type { EventNid } from '../store/nids.js';
 import type { StoreReader } from '../store/open-store.js';
 import type { Room } from '../store/rooms.js';
 import { loadRoomByNid } from '../store/rooms.js';
-import { differingEntries, stateEntries, stateEvent } from '../store/state-groups.js';
-import type { LocalMembership, TimelineEntry } from '../store/timeline.js';
-import { eventContext, localMemberships, roomTimeline, streamPosition } from '../store/timeline.js';
-import { clientEventOf } from '../workers/jobs/client-events.js';
+import type { LocalMembership } from '../store/timeline.js';
+import { localMemberships, roomTimeline, streamPosition } from '../store/timeline.js';
+import type { MemberCounter } from './count-members.js';
+import type { RoomSection, SectionRequest } from './room-section.js';
+import { roomSection } from './room-section.js';
+import { roomSummary } from './room-summary.js';
+import type { SyncServer } from './shape-events.js';
+import { clientForm, shapeEvents } from './shape-events.js';
+import { strippedState } from './stripped-state.js';
+import { syncToken } from './sync-token.js';
 
-export interface SyncRequest {
-  readonly userId: UserId;
+export interface SyncRequest extends SectionRequest {
   /** Position of the `since` token; undefined for the first sync. */
   readonly since: number | undefined;
-  readonly lazyLoadMembers: boolean;
-  readonly timelineLimit: number;
+  /** Whether the first sync tells of rooms that the user has left. */
+  readonly includeLeave: boolean;
 }
 
 export interface SyncAnswer {
-  readonly body: JsonObject;
-  /** Whether there is anything to tell. */
+  /** The body as JSON, in pieces. */
+  readonly chunks: readonly Uint8Array[];
+  /** Whether there is nothing to tell. */
   readonly isEmpty: boolean;
 }
 
-/** Token of a position. */
-export function syncToken(position: number): string {
-  return `s${position}`;
-}
-
-/** Position of a token, or undefined when it is not one of ours. */
-export function parseSyncToken(token: string): number | undefined {
-  const match = /^s(\d{1,15})$/.exec(token);
-  return match === null ? undefined : Number(match[1]);
-}
+type SectionName = 'join' | 'leave' | 'invite' | 'knock';
+const SECTIONS: readonly SectionName[] = ['join', 'leave', 'invite', 'knock'];
 
 /** The position of the stream at which a room's state became full; 0 where it always was. */
 function completedPosition(reader: StoreReader, room: Room): number {
   return (reader.tables.meta.get(`completed_position:${room.nid}`) as number | undefined) ?? 0;
 }
 
-export function buildSync(reader: StoreReader, request: SyncRequest): SyncAnswer {
-  const upTo = streamPosition(reader);
-  const join: Record<string, JsonObject> = {};
-  const leave: Record<string, JsonObject> = {};
-  for (const [nid, membership] of localMemberships(reader, request.userId)) {
-    const room = loadRoomByNid(reader, nid);
-    if (room === undefined) continue;
-    if (membership.membership === 'join') {
-      const section = joinedSection(reader, request, room, membership, upTo);
-      if (section !== undefined) join[room.roomId] = section;
-    } else if (isOver(membership) && request.since !== undefined && membership.position > request.since) {
-      leave[room.roomId] = roomSection(reader, request, room, request.since, membership.position);
-    }
+export async function buildSync(server: SyncServer, counter: MemberCounter, request: SyncRequest): Promise<SyncAnswer> {
+  const { store } = server;
+  const upTo = streamPosition(store);
+  const standings: (readonly [Room, LocalMembership])[] = [];
+  for (const [nid, membership] of localMemberships(store, request.userId)) {
+    const room = loadRoomByNid(store, nid);
+    if (room !== undefined) standings.push([room, membership]);
   }
-  const isEmpty = Object.keys(join).length === 0 && Object.keys(leave).length === 0;
-  return { body: { next_batch: syncToken(upTo), rooms: { join, leave, invite: {}, knock: {} } }, isEmpty };
+  const sections: Record<SectionName, Uint8Array[]> = { join: [], leave: [], invite: [], knock: [] };
+  for (const [room, membership] of standings) {
+    const built = await roomPart(server, counter, request, room, membership, upTo);
+    if (built === undefined) continue;
+    const [name, chunks] = built;
+    const list = sections[name];
+    list.push(text(`${list.length === 0 ? '' : ','}${JSON.stringify(room.roomId)}:`), ...chunks);
+    await nextTurn();
+  }
+  const chunks = [text(`{"next_batch":"${syncToken(upTo)}","rooms":{`)];
+  for (const [i, name] of SECTIONS.entries())
+    chunks.push(text(`${i === 0 ? '' : ','}"${name}":{`), ...sections[name], text('}'));
+  chunks.push(text('}}'));
+  return { chunks, isEmpty: SECTIONS.every((name) => sections[name].length === 0) };
 }
 
-/** Left or banned; invitations and knocks are no end. */
-function isOver({ membership }: LocalMembership): boolean {
-  return membership === 'leave' || membership === 'ban';
+function text(json: string): Uint8Array {
+  return Buffer.from(json, 'utf8');
 }
 
-function joinedSection(
-  reader: StoreReader,
+/** One room's section and the name of the list that it belongs to; undefined where there is nothing to tell. */
+async function roomPart(
+  server: SyncServer,
+  counter: MemberCounter,
   request: SyncRequest,
   room: Room,
   membership: LocalMembership,
   upTo: number,
-): JsonObject | undefined {
-  const since = request.since;
-  if (room.residency !== 'full-state' && !request.lazyLoadMembers) return undefined;
-  const completed = completedPosition(reader, room);
-  const firstSeen = request.lazyLoadMembers ? membership.position : Math.max(membership.position, completed);
-  if (since === undefined || firstSeen > since) return roomSection(reader, request, room, undefined, upTo);
-  const news = roomTimeline(reader, room.nid, { after: since, upTo, limit: 1 });
-  if (news.length === 0 && completed <= since) return undefined;
-  return roomSection(reader, request, room, since, upTo);
-}
-
-/** Timeline and state of one room. `since` undefined: the room is new to the client. */
-function roomSection(
-  reader: StoreReader,
-  request: SyncRequest,
-  room: Room,
-  since: number | undefined,
-  upTo: number,
-): JsonObject {
-  const limit = request.timelineLimit;
-  const found = roomTimeline(reader, room.nid, { after: since ?? 0, upTo, limit: limit + 1 });
-  const limited = found.length > limit;
-  const entries = limited ? found.slice(-limit) : found;
-  const events = entries.map(({ event }) => clientForm(reader, room, event)).filter((event) => event !== undefined);
-  const state = stateBefore(reader, request, room, since, entries, limited);
-  return {
-    timeline: { events, limited, prev_batch: syncToken((entries[0]?.position ?? upTo + 1) - 1) },
-    state: { events: [...state].map((nid) => clientForm(reader, room, nid)).filter((event) => event !== undefined) },
-    ephemeral: { events: [] },
-    account_data: { events: [] },
-    summary: {},
-    unread_notifications: { highlight_count: 0, notification_count: 0 },
-  };
-}
-
-function clientForm(reader: StoreReader, room: Room, nid: EventNid): JsonObject | undefined {
-  if (!isAccepted(eventStatus(reader, nid))) return undefined;
-  const event = loadEvent(reader, room.rules, nid);
-  if (event === undefined) return undefined;
-  const because = (event.status & StatusBit.redacted) === 0 ? undefined : redactionOf(reader, room, nid);
-  const redaction = because === undefined ? undefined : loadEvent(reader, room.rules, because);
-  if (redaction === undefined) return clientEventOf(event, room.roomId);
-  return clientEventOf(event, room.roomId, { redacted_because: clientEventOf(redaction, room.roomId) });
-}
-
-/** State events that the client needs before the timeline's first event. */
-function stateBefore(
-  reader: StoreReader,
-  request: SyncRequest,
-  room: Room,
-  since: number | undefined,
-  entries: readonly TimelineEntry[],
-  limited: boolean,
-): Set<EventNid> {
-  const first = entries[0];
-  const at = (first === undefined ? undefined : eventContext(reader, first.event)?.before) ?? room.currentGroup;
-  const nids = new Set<EventNid>();
-  if (since === undefined) {
-    for (const [, nid] of stateEntries(reader, at)) if (wanted(reader, request, nid)) nids.add(nid);
-  } else if (limited) {
-    const [last] = roomTimeline(reader, room.nid, { after: 0, upTo: since, limit: 1 });
-    const seen = (last === undefined ? undefined : eventContext(reader, last.event)?.after) ?? (0 as StateGroupNid);
-    for (const [, [, now]] of differingEntries(reader, [seen, at])) {
-      if (now !== undefined && now !== NO_EVENT && wanted(reader, request, now)) nids.add(now);
+): Promise<readonly [SectionName, readonly Uint8Array[]] | undefined> {
+  const isNew = request.since === undefined || membership.position > request.since;
+  switch (membership.membership) {
+    case 'join':
+      return inList('join', await joinedPart(server, counter, request, room, membership, upTo));
+    case 'leave':
+    case 'ban':
+      if (!isNew || (request.since === undefined && !request.includeLeave)) return undefined;
+      return inList('leave', await leftPart(server, request, room, membership));
+    case 'invite':
+    case 'knock': {
+      if (!isNew) return undefined;
+      const { membership: name } = membership;
+      const events = strippedState(server.store, room, membership.event);
+      return [name, [text(JSON.stringify({ [`${name}_state`]: { events } }))]];
     }
+    default:
+      return undefined;
   }
-  if (request.lazyLoadMembers) addSenders(reader, room, at, entries, nids);
-  for (const { event } of entries) nids.delete(event);
-  return nids;
 }
 
-/** Whether a state event is sent as such: with lazy loading, other users' memberships are not. */
-function wanted(reader: StoreReader, request: SyncRequest, nid: EventNid): boolean {
-  if (!request.lazyLoadMembers) return true;
-  const record = loadRecord(reader, nid);
-  return record?.type !== 'm.room.member' || record.stateKey === request.userId;
+function inList(name: SectionName, chunks: readonly Uint8Array[] | undefined) {
+  return chunks === undefined ? undefined : ([name, chunks] as const);
 }
 
-/** The memberships of the timeline's senders; those that the partial state lacks stand among their events' auth events. */
-function addSenders(
-  reader: StoreReader,
+async function joinedPart(
+  server: SyncServer,
+  counter: MemberCounter,
+  request: SyncRequest,
   room: Room,
-  group: StateGroupNid,
-  entries: readonly TimelineEntry[],
-  nids: Set<EventNid>,
-): void {
-  for (const { event } of entries) {
-    const record = loadRecord(reader, event);
-    if (record === undefined) continue;
-    const known = stateEvent(reader, room.nid, group, 'm.room.member', record.sender);
-    const claimed = record.authNids.find((nid) => {
-      const auth = loadRecord(reader, nid);
-      return auth?.type === 'm.room.member' && auth.stateKey === record.sender;
-    });
-    const nid = known === NO_EVENT ? claimed : known;
-    if (nid !== undefined) nids.add(nid);
+  membership: LocalMembership,
+  upTo: number,
+): Promise<readonly Uint8Array[] | undefined> {
+  const { store } = server;
+  const { since, lazyLoadMembers: lazy, userId } = request;
+  if (room.residency !== 'full-state' && !lazy) return undefined;
+  const completed = completedPosition(store, room);
+  const joinedAt = membership.joinedAt ?? membership.position;
+  const firstSeen = lazy ? joinedAt : Math.max(joinedAt, completed);
+  const isFirst = since === undefined || firstSeen > since;
+  const completedSince = since !== undefined && completed > since;
+  const hasNews = isFirst || completedSince || hasEvents(store, room, since, upTo);
+  if (!hasNews) return undefined;
+  const range = { since: isFirst ? undefined : since, upTo, correct: completedSince };
+  const section = await roomSection(store, request, room, membership, range);
+  let summary: JsonObject = {};
+  if (isFirst || completedSince || section.hasMembers) {
+    const { json, heroes } = await roomSummary(store, counter, room, userId);
+    summary = json;
+    if (lazy) for (const nid of heroes) if (!section.shown.has(nid)) section.state.add(nid);
   }
+  return sectionChunks(server, room, { state: section.state, json: { ...section.json, summary } });
+}
+
+function hasEvents(reader: StoreReader, room: Room, after: number, upTo: number): boolean {
+  return roomTimeline(reader, room.nid, { after, upTo, limit: 1 }).length > 0;
+}
+
+/** A room that the user has left: up to the end of the stay; where nothing of a stay is new, the membership alone. */
+async function leftPart(
+  server: SyncServer,
+  request: SyncRequest,
+  room: Room,
+  membership: LocalMembership,
+): Promise<readonly Uint8Array[]> {
+  const { joinedAt, left, event, position } = membership;
+  const { since } = request;
+  if (joinedAt === undefined || left === undefined || (since !== undefined && left.position <= since)) {
+    const events = [clientForm(server.store, room, event)].filter((found) => found !== undefined);
+    const timeline = { events, limited: false, prev_batch: syncToken(position - 1) };
+    return [text(JSON.stringify({ timeline, state: { events: [] } }))];
+  }
+  const range = {
+    since: since === undefined || joinedAt > since ? undefined : since,
+    upTo: left.position,
+    correct: false,
+  };
+  return sectionChunks(server, room, await roomSection(server.store, request, room, membership, range));
+}
+
+async function sectionChunks(
+  server: SyncServer,
+  room: Room,
+  { json, state }: Pick<RoomSection, 'json' | 'state'>,
+): Promise<readonly Uint8Array[]> {
+  const events = await shapeEvents(
+    server,
+    room,
+    Uint32Array.from<EventNid>(state, (nid) => nid),
+  );
+  return [text('{"state":{"events":['), ...events, text(`]},${JSON.stringify(json).slice(1)}`)];
 }

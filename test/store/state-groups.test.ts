@@ -11,6 +11,7 @@ import {
   EMPTY_STATE_GROUP,
   internStateKey,
   internStateKeys,
+  nonMemberEntries,
   putStateGroup,
   stateEntries,
   stateEvent,
@@ -112,6 +113,33 @@ describe('state groups', () => {
     const before = chunks();
     change(base, entry(CHUNK_ENTRIES + 1, 1));
     expect(chunks() - before).toBe(1);
+  });
+
+  it('are read without the members, whatever the other types are called', () => {
+    const other = 90 as RoomNid;
+    const types = [
+      '',
+      'a',
+      'm.room.membe',
+      'm.room.member\0',
+      'm.room.member\0x',
+      'm.room.member!',
+      'm.room.members',
+      'z',
+    ];
+    const group = store.write((writer) => {
+      const places = [...types, 'm.room.member'].flatMap((type) =>
+        ['', '@a:a.test', '\u{10ffff}', 'k'.repeat(1000)].map((key) => internStateKey(writer, other, type, key)),
+      );
+      internStateKey(writer, 91 as RoomNid, 'a', '');
+      return putStateGroup(
+        writer,
+        Uint32Array.from(places, (place) => place + 1),
+      );
+    });
+    const found = [...nonMemberEntries(store, other, group)].sort(([a], [b]) => a - b);
+    expect(found).toEqual(Array.from({ length: 4 * types.length }, (_, place) => [place, place + 1]));
+    expect([...nonMemberEntries(store, 92 as RoomNid, group)]).toEqual([]);
   });
 
   it('name the places where states differ, with the event of each', () => {

@@ -2,7 +2,8 @@
 
 import { describe, expect, it } from 'vitest';
 import type { EventId, KeyId, RoomId, ServerName, UserId } from '../../src/kernel/matrix/ids.js';
-import type { EventNid, RoomNid, StateGroupNid } from '../../src/store/nids.js';
+import type { Membership } from '../../src/store/event-record.js';
+import type { EventNid, RoomNid, StateGroupNid, StreamPosition } from '../../src/store/nids.js';
 import * as rooms from '../../src/store/rooms.js';
 import { putServerKey, serverKey } from '../../src/store/server-keys.js';
 import type { TableName } from '../../src/store/tables.js';
@@ -55,6 +56,32 @@ describe('the timeline', () => {
     expect(timeline.eventPrevs(store, nid(101))).toEqual([7, 5]);
     expect(timeline.eventPrevs(store, nid(102))).toEqual([]);
     expect([...timeline.localMemberships(store, alice)].map(([r]) => r)).toEqual([room, otherRoom]);
+  });
+});
+
+describe('the membership of one of our users', () => {
+  const user = '@stays:a.test' as UserId;
+  const put = (membership: Membership, position: number) =>
+    store.write((writer) => {
+      const now = { membership, event: nid(position), position: position as StreamPosition };
+      timeline.putLocalMembership(writer, user, room, now);
+      return timeline.localMembership(writer, user, room);
+    });
+
+  it('knows where the last stay began and what ended it', () => {
+    expect(put('invite', 1)).toEqual({
+      membership: 'invite',
+      event: 1,
+      position: 1,
+      joinedAt: undefined,
+      left: undefined,
+    });
+    expect(put('leave', 2)).toMatchObject({ joinedAt: undefined, left: undefined });
+    expect(put('join', 3)).toMatchObject({ joinedAt: 3, left: undefined });
+    expect(put('join', 4)).toMatchObject({ membership: 'join', event: 4, position: 4, joinedAt: 3, left: undefined });
+    expect(put('leave', 5)).toMatchObject({ joinedAt: 3, left: { event: 5, position: 5 } });
+    expect(put('ban', 6)).toMatchObject({ membership: 'ban', joinedAt: 3, left: { event: 5, position: 5 } });
+    expect(put('join', 7)).toMatchObject({ joinedAt: 7, left: undefined });
   });
 });
 

@@ -16,6 +16,7 @@ export function resyncReport(server: RoomServer, roomId: RoomId): JsonObject {
     room_id: roomId,
     residency: loadRoom(server.store, roomId)?.residency ?? 'absent',
     stage: current.name,
+    stage_status: current.status,
     done: current.done,
     total: current.total,
     bytes: current.bytes,

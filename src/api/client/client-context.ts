@@ -18,6 +18,7 @@ import type { TokenRow } from '../../store/users.js';
 import { loadAccessToken } from '../../store/users.js';
 import type { FullStateWaiters } from '../../sync/full-state-waiters.js';
 import type { SyncNotifier } from '../../sync/sync-notifier.js';
+import { historyVisibility } from '../../sync/visible-to-user.js';
 import type { ApiRequest, ApiResponse, Endpoint, HttpMethod } from '../endpoint.js';
 
 export interface ClientIntent {
@@ -99,7 +100,7 @@ export function roomIdParam(request: ApiRequest, name = 'roomId'): RoomId {
   return roomId;
 }
 
-/** A room in which the caller is, or was. Throws 403. */
+/** A room in which the caller has a membership, whichever it is. Throws 403. */
 export function roomOfCaller(
   context: ClientContext,
   caller: TokenRow,
@@ -107,24 +108,56 @@ export function roomOfCaller(
 ): { readonly room: Room; readonly membership: LocalMembership } {
   const room = loadRoom(context.server.store, roomId);
   const membership = room === undefined ? undefined : localMembership(context.server.store, caller.userId, room.nid);
-  // An invitation or a knock shows nothing of the room yet.
-  const isOrWasIn = membership !== undefined && ['join', 'leave', 'ban'].includes(membership.membership);
-  if (room === undefined || !isOrWasIn) {
-    throw new MatrixError(403, 'M_FORBIDDEN', `you are not in the room ${roomId}`);
-  }
+  if (room === undefined || membership === undefined) throw notInRoom(roomId);
   return { room, membership };
 }
 
-/** Waits until a room has full state; the room as it is then. Throws 503 when that takes too long. */
-export async function withFullState(context: ClientContext, room: Room, request: ApiRequest): Promise<Room> {
-  const outcome = await context.waiters.wait(room.nid, request.signal);
-  if (outcome !== 'full') {
-    throw new MatrixError(503, 'M_UNKNOWN', `the state of ${room.roomId} is not complete yet: ask again later`, {
-      retry_after_ms: RETRY_AFTER_MS,
-    });
-  }
-  return loadRoom(context.server.store, room.roomId) ?? room;
+/** A room whose state the caller may see: with `left`, as it was when that ended the caller's stay; else as it is. */
+export interface RoomView {
+  readonly room: Room;
+  readonly joinedAt: LocalMembership['joinedAt'];
+  readonly left: LocalMembership['left'];
 }
 
-/** When a client that waited in vain should ask again. */
+/**
+ * The room as the caller may see it: who is in it, who was, and where the history is world-readable anybody. An invitation,
+ * a knock or a ban of who never was in it shows nothing. Throws 403.
+ */
+export function viewOfRoom(context: ClientContext, { userId }: TokenRow, roomId: RoomId): RoomView {
+  const { store } = context.server;
+  const room = loadRoom(store, roomId);
+  if (room === undefined) throw notInRoom(roomId);
+  const { joinedAt, left } = localMembership(store, userId, room.nid) ?? {};
+  if (joinedAt === undefined && historyVisibility(store, room, room.currentGroup) !== 'world_readable') {
+    throw notInRoom(roomId);
+  }
+  return { room, joinedAt, left };
+}
+
+/** What anybody is answered who may not see a room. */
+export function notInRoom(roomId: RoomId): MatrixError {
+  return new MatrixError(403, 'M_FORBIDDEN', `you are not in the room ${roomId}`);
+}
+
+/**
+ * Waits until a room has full state. Who has left, before or meanwhile, does not wait: the memberships that we hold are the
+ * answer. Throws 503 when the resync failed for now, or takes too long. MSC3902.
+ */
+export async function withFullState(
+  context: ClientContext,
+  caller: TokenRow,
+  view: RoomView,
+  request: ApiRequest,
+): Promise<RoomView> {
+  const { room, left } = view;
+  if (left !== undefined) return view;
+  const outcome = await context.waiters.wait(room.nid, caller.userId, request.signal);
+  if (outcome === 'full' || outcome === 'departed') return viewOfRoom(context, caller, room.roomId);
+  const untilNextTryMs = context.waiters.untilNextTryMs(room.nid);
+  throw new MatrixError(503, 'M_UNKNOWN', `the state of ${room.roomId} is not complete yet: ask again later`, {
+    retry_after_ms: untilNextTryMs > 0 ? untilNextTryMs : RETRY_AFTER_MS,
+  });
+}
+
+/** When a client that waited in vain should ask again, where no resync says when it is tried next. */
 const RETRY_AFTER_MS = 30_000;

@@ -10,93 +10,88 @@ import { serverNameOf } from '../../kernel/matrix/ids.js';
 import type { JsonObject, JsonValue } from '../../kernel/matrix/json.js';
 import { isJsonObject } from '../../kernel/matrix/json.js';
 import { MatrixError } from '../../kernel/matrix/matrix-error.js';
-import type { EventRecord } from '../../store/event-record.js';
-import { loadEvent, loadRecord } from '../../store/events.js';
+import { membershipBits, recordMembershipCode } from '../../store/event-record.js';
+import { loadEvent } from '../../store/events.js';
 import type { EventNid, StateGroupNid } from '../../store/nids.js';
 import { NO_EVENT } from '../../store/nids.js';
+import type { StoreReader } from '../../store/open-store.js';
 import type { Room } from '../../store/rooms.js';
-import { stateEntries, stateEvent } from '../../store/state-groups.js';
-import type { LocalMembership } from '../../store/timeline.js';
+import { EMPTY_STATE_GROUP, stateEntries, stateEvent } from '../../store/state-groups.js';
 import { eventContext } from '../../store/timeline.js';
-import { CLIENT_BATCH_EVENTS_MAX } from '../../workers/jobs/client-events.js';
+import type { TokenRow } from '../../store/users.js';
+import { stateAt } from '../../sync/room-section.js';
+import { shapeEvents } from '../../sync/shape-events.js';
+import { parseSyncToken } from '../../sync/sync-token.js';
+import { isStateVisible } from '../../sync/visible-to-user.js';
 import type { ApiRequest, ApiResponse, Endpoint } from '../endpoint.js';
-import { ok } from '../endpoint.js';
-import type { ClientContext } from './client-context.js';
-import { roomIdParam, roomOfCaller, userEndpoint, withFullState } from './client-context.js';
+import { jsonChunks, ok } from '../endpoint.js';
+import type { ClientContext, RoomView } from './client-context.js';
+import { notInRoom, roomIdParam, userEndpoint, viewOfRoom, withFullState } from './client-context.js';
 
-/** State entries looked at between two turns of the event loop: about 4 ms. */
-const ENTRIES_A_TURN = 2_000;
+/** State entries looked at between two turns of the event loop: about 5 ms where each is a join that is parsed. */
+const ENTRIES_A_TURN = 500;
 
 /** The state a caller may see: the current one, or for one who left, that at the leave. */
-function visibleGroup(context: ClientContext, room: Room, membership: LocalMembership): StateGroupNid {
-  if (membership.membership === 'join') return room.currentGroup;
-  const group = eventContext(context.server.store, membership.event)?.after;
-  if (group === undefined) throw new MatrixError(403, 'M_FORBIDDEN', `you were not in the room ${room.roomId}`);
+function visibleGroup(context: ClientContext, { room, left }: RoomView): StateGroupNid {
+  if (left === undefined) return room.currentGroup;
+  return eventContext(context.server.store, left.event)?.after ?? EMPTY_STATE_GROUP;
+}
+
+/**
+ * The state at the token `at`, no later than the caller's leaving. Before the caller's joining only what the history
+ * visibility shows, and the state that the join stands on: `prev_batch` of a first timeline names it. Throws 400, 403.
+ */
+function groupAt(context: ClientContext, { userId }: TokenRow, view: RoomView, at: string): StateGroupNid {
+  const { store } = context.server;
+  const { room, joinedAt, left } = view;
+  const position = parseSyncToken(at);
+  if (position === undefined) throw new MatrixError(400, 'M_INVALID_PARAM', `at: ${at} is not a token of ours`);
+  if (left !== undefined && position >= left.position) return visibleGroup(context, view);
+  const group = stateAt(store, room, position);
+  const wasIn = joinedAt !== undefined && position >= joinedAt - 1;
+  if (!wasIn && !isStateVisible(store, room, group, userId, view)) {
+    throw new MatrixError(403, 'M_FORBIDDEN', `at: the members of ${room.roomId} at that time are hidden from you`);
+  }
   return group;
 }
 
-/** NIDs of the state events that `wanted` lets through. */
-async function collect(
-  context: ClientContext,
-  group: StateGroupNid,
-  wanted: (record: EventRecord) => boolean,
-): Promise<Uint32Array<ArrayBuffer>> {
-  const { store } = context.server;
-  const nids: number[] = [];
-  let seen = 0;
-  for (const [, nid] of [...stateEntries(store, group)]) {
-    const record = loadRecord(store, nid);
-    if (record !== undefined && wanted(record)) nids.push(nid);
-    seen += 1;
-    if (seen % ENTRIES_A_TURN === 0) await nextTurn();
-  }
-  return Uint32Array.from(nids);
+/** NIDs of a state's events. */
+function stateNids(reader: StoreReader, group: StateGroupNid): Uint32Array<ArrayBuffer> {
+  return Uint32Array.from(stateEntries(reader, group), ([, nid]) => nid);
 }
 
-/** `opening` + events + `closing`, the events in client form, as a streamed answer of known length. */
+/**
+ * `opening` + a state's events + `closing`, the events in client form, as a streamed answer of known length.
+ * `memberships`: of `membershipBits`; undefined: events of every type.
+ */
 async function eventList(
   context: ClientContext,
   room: Room,
-  nids: Uint32Array<ArrayBuffer>,
-  opening: string,
-  closing: string,
+  group: StateGroupNid,
+  memberships: number | undefined,
+  [opening, closing]: readonly [string, string],
 ): Promise<ApiResponse> {
-  const jobs: Promise<Uint8Array>[] = [];
-  for (let at = 0; at < nids.length; at += CLIENT_BATCH_EVENTS_MAX) {
-    const batch = nids.slice(at, at + CLIENT_BATCH_EVENTS_MAX);
-    const input = { roomVersion: room.version, roomId: room.roomId, nids: batch };
-    jobs.push(context.server.pool.run('clientEvents', input, 'bulk').then((output) => output.bytes));
-  }
-  const parts = (await Promise.all(jobs)).filter((bytes) => bytes.length > 0);
-  const chunks: Uint8Array[] = [Buffer.from(opening)];
-  for (const [i, part] of parts.entries()) {
-    if (i > 0) chunks.push(Buffer.from(','));
-    chunks.push(part);
-  }
-  chunks.push(Buffer.from(closing));
-  const contentLength = chunks.reduce((sum, chunk) => sum + chunk.length, 0);
-  return { status: 200, contentType: 'application/json', contentLength, chunks };
+  const nids = stateNids(context.server.store, group);
+  const events = await shapeEvents(context.server, room, nids, memberships);
+  return jsonChunks([Buffer.from(opening), ...events, Buffer.from(closing)]);
 }
 
-function membershipFilter(request: ApiRequest): (record: EventRecord) => boolean {
-  const only = request.query.get('membership');
-  const not = request.query.get('not_membership');
-  return (record) =>
-    record.type === 'm.room.member' &&
-    (only === null || record.membership === only) &&
-    (not === null || record.membership !== not);
+/** Both parameters together are an "or". Specification v1.19, client-server API, GET /rooms/{roomId}/members. */
+function wantedMemberships({ query }: ApiRequest): number {
+  const only = query.get('membership');
+  const not = query.get('not_membership');
+  const any = only === null && not === null;
+  return membershipBits((membership) => any || membership === only || (not !== null && membership !== not));
 }
 
 async function joinedMembers(context: ClientContext, room: Room, group: StateGroupNid): Promise<JsonObject> {
   const { store } = context.server;
   const joined: Record<string, JsonObject> = {};
-  const nids = await collect(
-    context,
-    group,
-    (record) => record.type === 'm.room.member' && record.membership === 'join',
-  );
-  for (const [i, nid] of nids.entries()) {
-    if (i % (ENTRIES_A_TURN / 4) === 0) await nextTurn();
+  const wanted = membershipBits((membership) => membership === 'join');
+  for (const [i, nid] of stateNids(store, group).entries()) {
+    if (i % ENTRIES_A_TURN === 0) await nextTurn();
+    const record = store.tables.event_record_by_nid.getBinaryFast(nid);
+    if (record === undefined || ((wanted >>> recordMembershipCode(record)) & 1) === 0) continue;
     const event = loadEvent(store, room.rules, nid as EventNid);
     if (event?.record.stateKey === undefined) continue;
     const content = isJsonObject(event.json.content) ? event.json.content : {};
@@ -114,19 +109,15 @@ function isKnownWhilePartial(context: ClientContext, type: string, stateKey: str
 async function oneStateEvent(
   context: ClientContext,
   request: ApiRequest,
-  room: Room,
-  membership: LocalMembership,
+  caller: TokenRow,
+  seen: RoomView,
 ): Promise<ApiResponse> {
   const { eventType = '', stateKey = '' } = request.params;
   const known = isKnownWhilePartial(context, eventType, stateKey);
-  const current = known ? room : await withFullState(context, room, request);
-  const nid = stateEvent(
-    context.server.store,
-    room.nid,
-    visibleGroup(context, current, membership),
-    eventType,
-    stateKey,
-  );
+  const view = known ? seen : await withFullState(context, caller, seen, request);
+  const { room } = view;
+  const group = visibleGroup(context, view);
+  const nid = stateEvent(context.server.store, room.nid, group, eventType, stateKey);
   const event = nid === NO_EVENT ? undefined : loadEvent(context.server.store, room.rules, nid);
   if (event === undefined)
     throw new MatrixError(404, 'M_NOT_FOUND', `the room has no ${eventType} with state key "${stateKey}"`);
@@ -136,27 +127,29 @@ async function oneStateEvent(
 export function roomStateEndpoints(context: ClientContext): readonly Endpoint[] {
   const full = (
     path: string,
-    answer: (request: ApiRequest, room: Room, group: StateGroupNid) => Promise<ApiResponse>,
+    answer: (view: RoomView, request: ApiRequest, caller: TokenRow) => Promise<ApiResponse>,
   ) =>
     userEndpoint(context, 'GET', path, async (request, caller) => {
-      const { room, membership } = roomOfCaller(context, caller, roomIdParam(request));
-      const complete = await withFullState(context, room, request);
-      return answer(request, complete, visibleGroup(context, complete, membership));
+      const view = viewOfRoom(context, caller, roomIdParam(request));
+      return answer(await withFullState(context, caller, view, request), request, caller);
     });
   const single = (path: string) =>
-    userEndpoint(context, 'GET', path, async (request, caller) => {
-      const { room, membership } = roomOfCaller(context, caller, roomIdParam(request));
-      return oneStateEvent(context, request, room, membership);
-    });
+    userEndpoint(context, 'GET', path, async (request, caller) =>
+      oneStateEvent(context, request, caller, viewOfRoom(context, caller, roomIdParam(request))),
+    );
   return [
-    ...full('/rooms/{roomId}/members', async (request, room, group) =>
-      eventList(context, room, await collect(context, group, membershipFilter(request)), '{"chunk":[', ']}'),
-    ),
-    ...full('/rooms/{roomId}/joined_members', async (_request, room, group) =>
-      ok(await joinedMembers(context, room, group)),
-    ),
-    ...full('/rooms/{roomId}/state', async (_request, room, group) =>
-      eventList(context, room, await collect(context, group, () => true), '[', ']'),
+    ...full('/rooms/{roomId}/members', async (view, request, caller) => {
+      const at = request.query.get('at');
+      const group = at === null ? visibleGroup(context, view) : groupAt(context, caller, view, at);
+      return eventList(context, view.room, group, wantedMemberships(request), ['{"chunk":[', ']}']);
+    }),
+    ...full('/rooms/{roomId}/joined_members', async (view) => {
+      // For members only, also where anybody may read the history.
+      if (view.joinedAt === undefined) throw notInRoom(view.room.roomId);
+      return ok(await joinedMembers(context, view.room, visibleGroup(context, view)));
+    }),
+    ...full('/rooms/{roomId}/state', async (view) =>
+      eventList(context, view.room, visibleGroup(context, view), undefined, ['[', ']']),
     ),
     ...single('/rooms/{roomId}/state/{eventType}'),
     ...single('/rooms/{roomId}/state/{eventType}/'),

@@ -7,9 +7,11 @@ import { localMembership } from '../../store/timeline.js';
 import type { TokenRow } from '../../store/users.js';
 import { loadFilter } from '../../store/users.js';
 import type { SyncRequest } from '../../sync/build-sync.js';
-import { buildSync, parseSyncToken } from '../../sync/build-sync.js';
+import { buildSync } from '../../sync/build-sync.js';
+import { MemberCounter } from '../../sync/count-members.js';
+import { parseSyncToken } from '../../sync/sync-token.js';
 import type { ApiRequest, Endpoint } from '../endpoint.js';
-import { ok } from '../endpoint.js';
+import { jsonChunks } from '../endpoint.js';
 import type { ClientContext } from './client-context.js';
 import { userEndpoint } from './client-context.js';
 
@@ -49,12 +51,14 @@ function syncRequest(context: ClientContext, request: ApiRequest, caller: TokenR
     userId: caller.userId,
     since,
     lazyLoadMembers: state.lazy_load_members === true,
+    includeLeave: room.include_leave === true,
     timelineLimit: Math.min(limit, TIMELINE_LIMIT_MAX),
   };
 }
 
 export function syncEndpoints(context: ClientContext): readonly Endpoint[] {
   const { store } = context.server;
+  const counter = new MemberCounter(store);
   return userEndpoint(context, 'GET', '/sync', async (request, caller) => {
     const wanted = syncRequest(context, request, caller);
     const timeoutMs = Math.min(Number(request.query.get('timeout') ?? 0) || 0, TIMEOUT_MS_MAX);
@@ -65,10 +69,10 @@ export function syncEndpoints(context: ClientContext): readonly Endpoint[] {
       const stopped = new AbortController();
       const signal = AbortSignal.any([request.signal, stopped.signal]);
       const news = context.sync.wait((room) => localMembership(store, caller.userId, room) !== undefined, signal, left);
-      const answer = buildSync(store, wanted);
+      const answer = await buildSync(context.server, counter, wanted);
       if (!answer.isEmpty || wanted.since === undefined || left <= 0 || request.signal.aborted) {
         stopped.abort();
-        return ok(answer.body);
+        return jsonChunks(answer.chunks);
       }
       await news;
     }

@@ -24,17 +24,18 @@ export interface ClientCall {
 
 export class ClientApi {
   readonly waiters: FullStateWaiters;
+  readonly notifier = new SyncNotifier();
   readonly #router;
 
   constructor(server: RoomServer, registrationEnabled = true) {
-    this.waiters = new FullStateWaiters(server.store);
+    this.waiters = new FullStateWaiters(server.store, server.clock);
     this.#router = makeRouter(
       clientEndpoints(server, {
         registrationEnabled,
         defaultRoomVersion: '11',
         partialJoins: true,
         waiters: this.waiters,
-        sync: new SyncNotifier(),
+        sync: this.notifier,
         rooms: {
           join: () => Promise.reject(new Error('no test joins through this')),
           send: (roomId, sender, intent) => sendEvent(server, roomId, { ...intent, sender }),
