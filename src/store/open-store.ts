@@ -14,7 +14,7 @@ import type { ReadTables, WriteTables } from './tables.js';
 import { openTables, TABLES } from './tables.js';
 
 /** Changes when a table's meaning does; a folder of another version is refused, never repaired silently. */
-export const STORE_FORMAT = 1;
+export const STORE_FORMAT = 2;
 
 /** Address space reserved for the map, in bytes; not memory and not disk until used. Growing it later would remap. */
 export const MAP_BYTES_MAX = 256 * 2 ** 30;

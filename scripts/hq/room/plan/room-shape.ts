@@ -9,6 +9,7 @@
 import { hash } from 'node:crypto';
 import type { RoomVersionRules } from '../../../../src/kernel/matrix/room-versions.js';
 import { roomVersionRules } from '../../../../src/kernel/matrix/room-versions.js';
+import { STORE_FORMAT } from '../../../../src/store/open-store.js';
 
 /** Part of the cache key: raise it with every change of what the builder writes. */
 export const BUILDER_FORMAT = 1;
@@ -145,5 +146,5 @@ export function extremityNid(shape: RoomShape): number {
 /** A short hexadecimal name for a recipe as this builder builds it. */
 export function recipeKey(recipe: RoomRecipe): string {
   const { seed, events, roomVersion } = recipe;
-  return hash('sha256', JSON.stringify([BUILDER_FORMAT, seed, events, roomVersion]), 'hex').slice(0, 16);
+  return hash('sha256', JSON.stringify([BUILDER_FORMAT, STORE_FORMAT, seed, events, roomVersion]), 'hex').slice(0, 16);
 }
