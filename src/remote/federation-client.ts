@@ -17,6 +17,8 @@ import type { JsonObject, JsonValue } from '../kernel/matrix/json.js';
 import type { SigningKey } from '../kernel/signatures/ed25519.js';
 import { xMatrixHeader } from '../kernel/signatures/x-matrix.js';
 import { createEndpointPools } from './connections/endpoint-pools.js';
+import type { Answer } from './connections/exchange.js';
+import { exchange } from './connections/exchange.js';
 import { createHttpsGet } from './connections/https-get.js';
 import type { RemoteStream } from './connections/read-answer.js';
 import { openBody, readAll, readRefusal } from './connections/read-answer.js';
@@ -179,16 +181,12 @@ export function createFederationClient(options: FederationClientOptions): Federa
     return { method, path: uri, headers, body: Buffer.from(canonicalJson(content), 'utf8') };
   }
 
-  async function exchange(
-    server: ServerName,
-    request: RemoteRequest,
-    signal: AbortSignal,
-  ): Promise<Dispatcher.ResponseData> {
+  async function ask(server: ServerName, request: RemoteRequest, signal: AbortSignal): Promise<Answer> {
     for (let attempt = 1; ; attempt += 1) {
       const resolved = await unlessAborted(resolve(server), signal);
       const pool = await unlessAborted(pools.acquire(resolved), signal);
       try {
-        return await pool.request({ ...dispatchOptions(server, request, resolved.hostHeader), signal });
+        return await exchange(pool, dispatchOptions(server, request, resolved.hostHeader), signal);
       } catch (error) {
         if (closed || signal.aborted || attempt > 1 || !mayRepeat(error, request.method)) throw error;
       }
@@ -225,7 +223,7 @@ export function createFederationClient(options: FederationClientOptions): Federa
       return remoteErrorOf(reason, server);
     };
     try {
-      const response = await exchange(server, request, controller.signal);
+      const response = await ask(server, request, controller.signal);
       clearTimeout(timer);
       const { statusCode, headers } = response;
       const opened = openBody(server, response, idleTimeoutMs, finish, failure);

@@ -4,11 +4,11 @@
  * Specification v1.19, server-server API, "Standard error response".
  */
 
-import type { Readable } from 'node:stream';
 import type { ServerName } from '../../kernel/matrix/ids.js';
 import type { JsonObject } from '../../kernel/matrix/json.js';
 import { isJsonObject } from '../../kernel/matrix/json.js';
 import { RemoteError } from '../remote-error.js';
+import type { Answer } from './exchange.js';
 
 /** Bytes read of a refusal's body: an error object fits many times, an HTML page is cut. */
 export const REFUSAL_BYTES_MAX = 64 * 1024;
@@ -23,11 +23,6 @@ export interface RemoteStream {
 }
 
 type Headers = Readonly<Record<string, string | string[] | undefined>>;
-
-interface Answer {
-  readonly headers: Headers;
-  readonly body: Readable;
-}
 
 function singleHeader(headers: Headers, name: string): string | undefined {
   const value = headers[name];
@@ -53,22 +48,19 @@ export function openBody(
   const { body, headers } = answer;
   const encoding = singleHeader(headers, 'content-encoding');
   if (encoding !== undefined && encoding.toLowerCase() !== 'identity') {
-    body.on('error', finish).destroy();
-    throw new RemoteError('malformed', server, `the answer has content-encoding ${encoding}, which we did not accept`);
+    const refusal = `the answer has content-encoding ${encoding}, which we did not accept`;
+    body.destroy(new RemoteError('malformed', server, refusal));
+    throw new RemoteError('malformed', server, refusal);
   }
   let waiting = true;
   const timer = setTimeout(() => {
-    if (waiting) body.destroy(new RemoteError('timeout', server, `no bytes for ${idleTimeoutMs} ms`));
-  }, idleTimeoutMs);
-  body.once('close', () => {
-    clearTimeout(timer);
+    if (!waiting) return;
+    body.destroy(new RemoteError('timeout', server, `no bytes for ${idleTimeoutMs} ms`));
     finish();
-  });
-  // A body that fails before it is iterated: the iteration throws the same error.
-  body.on('error', finish);
+  }, idleTimeoutMs);
   async function* read(): AsyncGenerator<Buffer> {
     try {
-      for await (const chunk of body as AsyncIterable<Buffer>) {
+      for (let chunk = await body.next(); chunk !== undefined; chunk = await body.next()) {
         waiting = false;
         yield chunk;
         waiting = true;
@@ -78,6 +70,8 @@ export function openBody(
       throw failure(error);
     } finally {
       clearTimeout(timer);
+      body.destroy(new RemoteError('unreachable', server, 'the answer was not read to its end'));
+      finish();
     }
   }
   return { contentLength: contentLengthOf(headers), body: read() };
