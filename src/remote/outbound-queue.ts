@@ -336,9 +336,9 @@ export function createOutboundQueue(options: OutboundQueueOptions): OutboundQueu
       closing.abort(new Error('the outbound queue is closed'));
       clearTimeout(tick);
       later.clear();
-      settlements.flush();
+      await settlements.flush();
       await Promise.all(busy.values());
-      settlements.flush();
+      await settlements.flush();
     },
   };
 }

@@ -65,12 +65,11 @@ export function createKeyWriter(store: Store): KeyWriter {
     return waiting.splice(0, count);
   }
 
-  function flush(): void {
+  async function flush(): Promise<void> {
     const batch = takeBatch();
-    scheduled = waiting.length > 0;
-    if (scheduled) setImmediate(flush);
     try {
-      store.write((writer) => {
+      // In the background: a key that a crash loses is fetched again, and whoever waits for it need not wait for the disk.
+      await store.writeInBackground((writer) => {
         for (const { checked } of batch) putChecked(writer, checked);
       });
       store.refresh();
@@ -78,6 +77,8 @@ export function createKeyWriter(store: Store): KeyWriter {
     } catch (error) {
       for (const { failed } of batch) failed(error);
     }
+    scheduled = waiting.length > 0;
+    if (scheduled) setImmediate(flush);
   }
 
   return {

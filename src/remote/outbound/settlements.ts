@@ -27,7 +27,7 @@ export interface Settlements {
   /** Resolves when it is stored; rejects when the store fails. */
   add(settlement: Settlement): Promise<void>;
   /** Writes what waits, now. */
-  flush(): void;
+  flush(): Promise<void>;
 }
 
 interface Waiting {
@@ -54,10 +54,10 @@ export function createSettlements(store: Store): Settlements {
     return batch;
   }
 
-  function writeBatch(): void {
+  async function writeBatch(): Promise<void> {
     const batch = takeBatch();
     try {
-      store.write((writer) => {
+      await store.writeInBackground((writer) => {
         for (const { settlement } of batch) {
           const { destination, done, backOff } = settlement;
           removeQueuedEvents(writer, destination, done);
@@ -72,10 +72,9 @@ export function createSettlements(store: Store): Settlements {
     for (const { resolve } of batch) resolve();
   }
 
-  function onTimer(): void {
-    timer = undefined;
-    writeBatch();
-    if (waiting.length > 0) timer = setTimeout(onTimer, 0);
+  async function onTimer(): Promise<void> {
+    await writeBatch();
+    timer = waiting.length > 0 ? setTimeout(onTimer, 0) : undefined;
   }
 
   return {
@@ -84,10 +83,10 @@ export function createSettlements(store: Store): Settlements {
         waiting.push({ settlement, resolve, reject });
         timer ??= setTimeout(onTimer, SETTLE_MS);
       }),
-    flush: () => {
+    flush: async () => {
       clearTimeout(timer);
       timer = undefined;
-      while (waiting.length > 0) writeBatch();
+      while (waiting.length > 0) await writeBatch();
     },
   };
 }
