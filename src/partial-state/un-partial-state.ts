@@ -35,7 +35,7 @@ import {
   putRoom,
   removePartialState,
 } from '../store/rooms.js';
-import { stateEntries, stateEvent } from '../store/state-groups.js';
+import { stateEvent, stateNids } from '../store/state-groups.js';
 import { eventContext, eventPrevs, localMembership, putLocalMembership } from '../store/timeline.js';
 import { VerdictHandOn } from './hand-on-verdicts.js';
 import { putVerdict } from './put-verdict.js';
@@ -165,11 +165,9 @@ async function completeRoom(
     'bulk',
   );
   const joined = new Map<ServerName, number>();
-  let counted = 0;
-  for (const [, nid] of stateEntries(store, currentGroup)) {
-    countJoined(store, nid, 1, joined);
-    counted += 1;
-    if (counted % ENTRIES_A_TURN === 0) await nextTurn();
+  for (const [i, nid] of stateNids(store, currentGroup).entries()) {
+    countJoined(store, nid as EventNid, 1, joined);
+    if (i % ENTRIES_A_TURN === ENTRIES_A_TURN - 1) await nextTurn();
   }
   for (const [name, count] of [...joinedServers(store, room.nid)]) joined.set(name, (joined.get(name) ?? 0) - count);
   store.write((writer) => {

@@ -20,11 +20,15 @@ export function serversInRoom(reader: StoreReader, room: Room, own: ServerName):
   return servers;
 }
 
-/** Queues a stored event for the other servers in the room. */
-export function queueToRoom(server: RoomServer, room: Room, event: EventNid, except?: ServerName): void {
+/** Queues a stored event for the other servers in the room. They are sent to once `onQueued` is told of them. */
+export function queueToRoom(
+  server: RoomServer,
+  room: Room,
+  event: EventNid,
+  except?: ServerName,
+): ReadonlySet<ServerName> {
   const destinations = serversInRoom(server.store, room, server.serverName);
   if (except !== undefined) destinations.delete(except);
-  if (destinations.size === 0) return;
-  server.store.write((writer) => queueEvent(writer, destinations, event));
-  server.onQueued(destinations);
+  if (destinations.size > 0) server.store.write((writer) => queueEvent(writer, destinations, event));
+  return destinations;
 }

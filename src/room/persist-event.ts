@@ -6,6 +6,7 @@
 import type { EventId, ServerName, UserId } from '../kernel/matrix/ids.js';
 import { serverNameOf } from '../kernel/matrix/ids.js';
 import type { EventRecord } from '../store/event-record.js';
+import { isJoinRecord, recordStateKey } from '../store/event-record.js';
 import { StatusBit, setEventStatus, Verdict } from '../store/event-status.js';
 import { loadRecord } from '../store/events.js';
 import type { EventNid, StateGroupNid } from '../store/nids.js';
@@ -112,9 +113,10 @@ export function joinedChanges(reader: StoreReader, from: StateGroupNid, to: Stat
 
 /** Adds `by` for the member event's server when it is a join. */
 export function countJoined(reader: StoreReader, nid: EventNid, by: number, changes: Map<ServerName, number>): void {
-  const record = nid === NO_EVENT ? undefined : loadRecord(reader, nid);
-  if (record?.type !== 'm.room.member' || record.membership !== 'join' || record.stateKey === undefined) return;
-  const server = serverNameOf(record.stateKey as UserId);
+  const record = nid === NO_EVENT ? undefined : reader.tables.event_record_by_nid.getBinaryFast(nid);
+  const [, user] = record !== undefined && isJoinRecord(record) ? (recordStateKey(record) ?? []) : [];
+  if (user === undefined) return;
+  const server = serverNameOf(user as UserId);
   changes.set(server, (changes.get(server) ?? 0) + by);
 }
 

@@ -31,7 +31,7 @@ export function sendEvent(server: RoomServer, roomId: RoomId, intent: EventInten
     const nid = await storeOwn(server, room, intent);
     const { verdict, reason } = await acceptEvent(server, roomId, nid);
     if (verdict !== 'accepted') throw new MatrixError(403, 'M_FORBIDDEN', reason ?? 'the event is not allowed');
-    queueToRoom(server, room, nid);
+    server.onQueued(queueToRoom(server, room, nid));
     return eventIdOfNid(server.store, nid);
   });
 }

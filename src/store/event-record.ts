@@ -24,7 +24,8 @@ const AUTH_COUNT = 26;
 const TYPE_BYTES = 28;
 const STATE_KEY_BYTES = 30;
 const SENDER_BYTES = 32;
-const KEY = 36;
+/** Where the event key begins in a record. */
+export const RECORD_KEY_AT = 36;
 
 /** Bits of `flags`. */
 export const RecordFlag = {
@@ -38,8 +39,10 @@ export const RecordFlag = {
   opaqueId: 8,
 } as const;
 
+const MEMBER_TYPE = 'm.room.member';
 const MEMBERSHIPS = ['', 'join', 'invite', 'leave', 'ban', 'knock'] as const;
 export type Membership = (typeof MEMBERSHIPS)[number];
+const JOIN = MEMBERSHIPS.indexOf('join');
 
 export interface EventRecord {
   readonly roomNid: RoomNid;
@@ -103,7 +106,7 @@ export function writeRecord(target: Buffer, at: number, draft: RecordDraft): num
   target.writeUInt16LE(stateKeyBytes, at + STATE_KEY_BYTES);
   target.writeUInt16LE(senderBytes, at + SENDER_BYTES);
   target.writeUInt16LE(0, at + SENDER_BYTES + 2);
-  target.set(draft.eventKey, at + KEY);
+  target.set(draft.eventKey, at + RECORD_KEY_AT);
   target.fill(0, at + RECORD_HEADER_BYTES, strings);
   return strings + typeBytes + stateKeyBytes + senderBytes - at;
 }
@@ -140,7 +143,7 @@ export function writeScannedRecord(
   target.writeUInt16LE(typeEnd - strings, at + TYPE_BYTES);
   target.writeUInt16LE(stateKeyEnd - typeEnd, at + STATE_KEY_BYTES);
   target.writeUInt16LE(senderEnd - stateKeyEnd, at + SENDER_BYTES);
-  for (let i = 0; i < EVENT_KEY_BYTES; i++) target[at + KEY + i] = eventKey[i] as number;
+  for (let i = 0; i < EVENT_KEY_BYTES; i++) target[at + RECORD_KEY_AT + i] = eventKey[i] as number;
 }
 
 /** Copies a string member without its quotes; returns where it ends. */
@@ -178,9 +181,19 @@ export function readRecord(bytes: Buffer): EventRecord {
     type: bytes.toString('utf8', typeStart, stateKeyStart),
     stateKey: (flags & RecordFlag.state) === 0 ? undefined : bytes.toString('utf8', stateKeyStart, senderStart),
     sender: bytes.toString('utf8', senderStart, end) as UserId,
-    eventKey: Buffer.from(bytes.subarray(KEY, KEY + 32)),
+    eventKey: Buffer.from(bytes.subarray(RECORD_KEY_AT, RECORD_KEY_AT + 32)),
     authNids,
   };
+}
+
+/** Type and state key straight from a record's bytes; undefined for what is not a state event. */
+export function recordStateKey(bytes: Buffer): readonly [type: string, stateKey: string] | undefined {
+  if (((bytes[FLAGS] as number) & RecordFlag.state) === 0) return undefined;
+  const typeStart = RECORD_HEADER_BYTES + 4 * (bytes[AUTH_COUNT] as number);
+  const stateKeyStart = typeStart + u16(bytes, TYPE_BYTES);
+  const end = stateKeyStart + u16(bytes, STATE_KEY_BYTES);
+  const type = (bytes[MEMBERSHIP] as number) > 0 ? MEMBER_TYPE : bytes.toString('utf8', typeStart, stateKeyStart);
+  return [type, bytes.toString('utf8', stateKeyStart, end)];
 }
 
 /** What the auth rules ask of an ordinary membership, see readPlainMembership. */
@@ -245,6 +258,11 @@ export function recordMembershipCode(bytes: Buffer): number {
   return bytes[MEMBERSHIP] as number;
 }
 
+/** Whether it is the record of a join. */
+export function isJoinRecord(bytes: Buffer): boolean {
+  return bytes[MEMBERSHIP] === JOIN;
+}
+
 /** A bit for the code of each membership that `wanted` lets through; never that of events of other types. */
 export function membershipBits(wanted: (membership: Membership) => boolean): number {
   return MEMBERSHIPS.reduce(
@@ -255,7 +273,7 @@ export function membershipBits(wanted: (membership: Membership) => boolean): num
 
 /** The event key, straight from a record's bytes, in a buffer of its own. */
 export function recordEventKey(bytes: Buffer): Uint8Array {
-  return new Uint8Array(bytes.subarray(KEY, KEY + 32));
+  return new Uint8Array(bytes.subarray(RECORD_KEY_AT, RECORD_KEY_AT + 32));
 }
 
 /** Whether the stored body is what is shown and its key is its ID's hash, as far as the record knows. */

@@ -124,6 +124,11 @@ export function* stateEntries(reader: StoreReader, group: StateGroupNid): Genera
   }
 }
 
+/** Every event of a state, ascending: in the order in which records and bodies lie in the store. */
+export function stateNids(reader: StoreReader, group: StateGroupNid): Uint32Array<ArrayBuffer> {
+  return Uint32Array.from(stateEntries(reader, group), ([, nid]) => nid).sort();
+}
+
 /** The state of a room but for its members: found by the names of its keys, so that 85,000 members cost nothing. */
 export function* nonMemberEntries(reader: StoreReader, room: RoomNid, group: StateGroupNid): Generator<StateEntry> {
   // Two ranges, before and after the type that is left out. A type may be that one with a NUL behind: read and checked.

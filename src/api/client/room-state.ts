@@ -14,9 +14,8 @@ import { membershipBits, recordMembershipCode } from '../../store/event-record.j
 import { loadEvent } from '../../store/events.js';
 import type { EventNid, StateGroupNid } from '../../store/nids.js';
 import { NO_EVENT } from '../../store/nids.js';
-import type { StoreReader } from '../../store/open-store.js';
 import type { Room } from '../../store/rooms.js';
-import { EMPTY_STATE_GROUP, stateEntries, stateEvent } from '../../store/state-groups.js';
+import { EMPTY_STATE_GROUP, stateEvent, stateNids } from '../../store/state-groups.js';
 import { eventContext } from '../../store/timeline.js';
 import type { TokenRow } from '../../store/users.js';
 import { stateAt } from '../../sync/room-section.js';
@@ -53,11 +52,6 @@ function groupAt(context: ClientContext, { userId }: TokenRow, view: RoomView, a
     throw new MatrixError(403, 'M_FORBIDDEN', `at: the members of ${room.roomId} at that time are hidden from you`);
   }
   return group;
-}
-
-/** NIDs of a state's events. */
-function stateNids(reader: StoreReader, group: StateGroupNid): Uint32Array<ArrayBuffer> {
-  return Uint32Array.from(stateEntries(reader, group), ([, nid]) => nid);
 }
 
 /**

@@ -1,6 +1,6 @@
 /**
  * Takes another server's join into our room: countersigned where one of our users vouches for it, verified and stored like
- * every event, decided in the room's queue, then sent on to the room.
+ * every event, decided in the room's queue, and queued for the room.
  * Specification v1.19, server-server API, "Joining Rooms", "Restricted rooms".
  */
 
@@ -28,6 +28,8 @@ export interface AcceptedJoin {
   readonly before: StateGroupNid;
   /** Servers with a joined member before the join. */
   readonly serversBefore: readonly ServerName[];
+  /** Servers that the join is queued for; `onQueued` is still to be told. */
+  readonly queuedFor: ReadonlySet<ServerName>;
 }
 
 /** Throws MatrixError: 400 for a join that does not verify, 403 for one that is not allowed. */
@@ -50,8 +52,8 @@ export async function acceptRemoteJoin(
     const context = eventContext(server.store, nid);
     if (context === undefined)
       throw new Error(`the join of ${join.userId} to ${roomId} was accepted without a context`);
-    if (isNew) queueToRoom(server, residentRoom(server, roomId), nid, origin);
-    return { room, nid, before: context.before, serversBefore };
+    const queuedFor = isNew ? queueToRoom(server, residentRoom(server, roomId), nid, origin) : new Set<ServerName>();
+    return { room, nid, before: context.before, serversBefore, queuedFor };
   });
 }
 

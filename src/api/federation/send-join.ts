@@ -16,11 +16,14 @@ import { checkJoin } from './check-join.js';
 import type { FederationContext } from './federation-context.js';
 import { partialJoinState } from './partial-join-state.js';
 import { checkServerAcl, eventIdOf, residentRoom, roomIdOf } from './room-access.js';
-import type { StreamedPart } from './stream-events.js';
+import type { StreamedAnswer, StreamedPart } from './stream-events.js';
 import { eventList, streamAnswer } from './stream-events.js';
 
 /** Largest body in bytes: one event, with room for escapes. */
 const JOIN_BODY_BYTES_MAX = 256 * 1024;
+
+/** A reader of our answer may be slow, or gone: the room hears of the join after this time in any case, in milliseconds. */
+const DISTRIBUTE_AFTER_MS_MAX = 1_000;
 
 /** Both versions; v1 never omits and wraps its answer. */
 export function sendJoin(context: FederationContext): readonly Endpoint[] {
@@ -32,7 +35,8 @@ export function sendJoin(context: FederationContext): readonly Endpoint[] {
       bodyBytesMax,
       answer: async (request) => {
         const { accepted } = await takeJoin(context, request);
-        return streamAnswer(context.server.store, ['[200,', ...(await fullAnswer(context, accepted)), '}]']);
+        const parts = await fullAnswer(context, accepted);
+        return thenDistribute(context, accepted, streamAnswer(context.server.store, ['[200,', ...parts, '}]']));
       },
     }),
     authenticated(context, {
@@ -41,12 +45,31 @@ export function sendJoin(context: FederationContext): readonly Endpoint[] {
       bodyBytesMax,
       answer: async (request) => {
         const { accepted, join, omitMembers } = await takeJoin(context, request);
-        if (omitMembers) return partialAnswer(context, accepted, join);
-        const parts = await fullAnswer(context, accepted);
-        return streamAnswer(context.server.store, [...parts, ',"members_omitted":false}']);
+        if (omitMembers) return thenDistribute(context, accepted, await partialAnswer(context, accepted, join));
+        const parts = [...(await fullAnswer(context, accepted)), ',"members_omitted":false}'];
+        return thenDistribute(context, accepted, streamAnswer(context.server.store, parts));
       },
     }),
   ];
+}
+
+/** Sends the join on to the room when its own server, which a user waits for, has the answer. */
+function thenDistribute(
+  { server }: FederationContext,
+  { queuedFor }: AcceptedJoin,
+  answer: StreamedAnswer,
+): ApiResponse {
+  let distributed = false;
+  const distribute = () => {
+    if (!distributed) server.onQueued(queuedFor);
+    distributed = true;
+  };
+  setTimeout(distribute, DISTRIBUTE_AFTER_MS_MAX).unref();
+  function* chunks() {
+    yield* answer.chunks;
+    distribute();
+  }
+  return { ...answer, chunks: chunks() };
 }
 
 async function takeJoin(
@@ -84,7 +107,7 @@ async function partialAnswer(
   context: FederationContext,
   accepted: AcceptedJoin,
   join: ReceivedJoin,
-): Promise<ApiResponse> {
+): Promise<StreamedAnswer> {
   const { store } = context.server;
   const { room, before, nid } = accepted;
   const state = partialJoinState(store, room, before, join.userId);

@@ -3,6 +3,7 @@
  * same IDs as event-key.ts recognises in text.
  */
 
+import { EVENT_KEY_BYTES } from '../matrix/event-key.js';
 import { decodeBase64 } from './decode-base64.js';
 
 /** `$` and 43 characters. */
@@ -27,6 +28,23 @@ export function isHashEventIdAt(bytes: Uint8Array, at: number): boolean {
   if (bytes[at] !== DOLLAR || last >= bytes.length) return false;
   for (let i = at + 1; i < last; i++) if (URL_SAFE[bytes[i] as number] === 0) return false;
   return URL_SAFE_LAST[bytes[last] as number] === 1;
+}
+
+const ALPHABET = Buffer.from('ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_');
+
+/** Writes the event ID whose key begins at `at` of `keys` into HASH_EVENT_ID_BYTES and one more of `target` from `to`. */
+export function writeHashEventId(keys: Uint8Array, at: number, target: Uint8Array, to: number): void {
+  target[to] = DOLLAR;
+  let out = to + 1;
+  for (let i = at; i < at + EVENT_KEY_BYTES; i += 3) {
+    // 32 bytes end two bytes into a group of three: the last character is padding, which the caller overwrites.
+    const third = i + 2 < at + EVENT_KEY_BYTES ? (keys[i + 2] as number) : 0;
+    const bits = ((keys[i] as number) << 16) | ((keys[i + 1] as number) << 8) | third;
+    target[out++] = ALPHABET[bits >>> 18] as number;
+    target[out++] = ALPHABET[(bits >>> 12) & 63] as number;
+    target[out++] = ALPHABET[(bits >>> 6) & 63] as number;
+    target[out++] = ALPHABET[bits & 63] as number;
+  }
 }
 
 /** Writes the key of the hash event ID at `at` into 32 bytes of `target` from `to`. */

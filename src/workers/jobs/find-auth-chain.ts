@@ -11,7 +11,7 @@ import { eventStatus, StatusBit } from '../../store/event-status.js';
 import { servedBody } from '../../store/events.js';
 import type { EventNid, StateGroupNid } from '../../store/nids.js';
 import type { StoreReader } from '../../store/open-store.js';
-import { stateEntries } from '../../store/state-groups.js';
+import { stateNids } from '../../store/state-groups.js';
 import type { WorkerContext } from '../worker-context.js';
 
 export interface FindAuthChainInput {
@@ -36,43 +36,44 @@ export interface FindAuthChainOutput {
 export function findAuthChain(input: FindAuthChainInput, context: WorkerContext): FindAuthChainOutput {
   const { reader } = context;
   const rules = context.rulesOf(input.roomVersion);
-  const stateNids: number[] = [];
-  if (input.stateNids === undefined) for (const [, nid] of stateEntries(reader, input.group)) stateNids.push(nid);
-  else stateNids.push(...input.stateNids);
+  const records = reader.tables.event_record_by_nid;
+  // Ascending, the state and in the end the chain: the order in which bodies lie in the store.
+  const state =
+    input.stateNids === undefined ? stateNids(reader, input.group) : Uint32Array.from(input.stateNids).sort();
   const visited = new Uint8Array(((reader.tables.meta.get('next_event_nid') as number | undefined) ?? 1) + 1);
-  const toVisit = [...stateNids, ...input.seeds];
   const chain: number[] = [];
-  for (let nid = toVisit.pop(); nid !== undefined; nid = toVisit.pop()) {
-    const record = reader.tables.event_record_by_nid.getBinaryFast(nid);
-    if (record === undefined) continue;
+  /** Adds an event's auth events to the chain; the bytes that the event itself takes. */
+  const visit = (nid: number): number => {
+    const record = records.getBinaryFast(nid);
+    if (record === undefined) return 0;
     for (const authNid of recordAuthNids(record)) {
       if (authNid === 0 || visited[authNid] === 1) continue;
       visited[authNid] = 1;
       chain.push(authNid);
-      toVisit.push(authNid);
     }
+    return servedBytes(reader, rules, nid as EventNid, record);
+  };
+  let stateBytes = 0;
+  let chainBytes = 0;
+  for (const nid of state) stateBytes += visit(nid);
+  for (const nid of input.seeds) visit(nid);
+  const inState = new Set<number>(input.withoutState ? state : []);
+  for (let i = 0; i < chain.length; i++) {
+    const nid = chain[i] as number;
+    const bytes = visit(nid);
+    if (!inState.has(nid)) chainBytes += bytes;
   }
-  const inState = new Set(input.withoutState ? stateNids : []);
-  // Ascending: the order in which bodies lie in the store, and in which a reader appends them to its own.
-  const chainNids = Uint32Array.from(chain.filter((nid) => !inState.has(nid))).sort();
-  const sortedState = Uint32Array.from(stateNids).sort();
   return {
-    stateNids: sortedState,
-    stateBytes: servedBytes(reader, rules, sortedState),
-    chainNids,
-    chainBytes: servedBytes(reader, rules, chainNids),
+    stateNids: state,
+    stateBytes,
+    chainNids: Uint32Array.from(chain.filter((nid) => !inState.has(nid))).sort(),
+    chainBytes,
   };
 }
 
-/** Bytes of the events as served, without separators. Those without a body count 0: they are not served. */
-function servedBytes(reader: StoreReader, rules: RoomVersionRules, nids: Uint32Array): number {
-  let bytes = 0;
-  for (const nid of nids) {
-    const record = reader.tables.event_record_by_nid.getBinaryFast(nid);
-    if (record === undefined) continue;
-    const stored = recordBodyBytes(record);
-    const redacted = recordIsRedacted(record) || (eventStatus(reader, nid as EventNid) & StatusBit.redacted) !== 0;
-    bytes += redacted ? (servedBody(reader, rules, nid as EventNid)?.length ?? 0) : stored;
-  }
-  return bytes;
+/** Bytes of an event as served. Those without a body count 0: they are not served. */
+function servedBytes(reader: StoreReader, rules: RoomVersionRules, nid: EventNid, record: Buffer): number {
+  const stored = recordBodyBytes(record);
+  const redacted = recordIsRedacted(record) || (eventStatus(reader, nid) & StatusBit.redacted) !== 0;
+  return redacted ? (servedBody(reader, rules, nid)?.length ?? 0) : stored;
 }

@@ -7,8 +7,8 @@
  * whose ID is not its hash, is not for this path. Specification v1.19, client-server API, "Room event format".
  */
 
-import { EVENT_KEY_BYTES } from '../../kernel/matrix/event-key.js';
 import type { RoomId } from '../../kernel/matrix/ids.js';
+import { HASH_EVENT_ID_BYTES, writeHashEventId } from '../../kernel/pdu-bytes/hash-event-id.js';
 
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
@@ -34,9 +34,6 @@ const TIMESTAMP = FIELDS.indexOf('origin_server_ts');
 /** What stands before each copied value. */
 const LABELS = FIELDS.map((name) => Buffer.from(`,"${name}":`));
 
-const BASE64URL = Buffer.from('ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_');
-/** Characters of 32 bytes in base64 without padding. */
-const ID_CHARS = 43;
 /** First size of the output per event: a membership in client form has about 400 bytes. */
 const BYTES_PER_EVENT = 512;
 /** From this length on copying by the runtime is faster than by a loop. */
@@ -140,7 +137,7 @@ export class ClientEventWriter {
   #length = 0;
 
   constructor(roomId: RoomId, events: number) {
-    this.#opening = Buffer.from(`{"room_id":${JSON.stringify(roomId)},"event_id":"$`);
+    this.#opening = Buffer.from(`{"room_id":${JSON.stringify(roomId)},"event_id":"`);
     this.#out = new Uint8Array(events * BYTES_PER_EVENT);
   }
 
@@ -148,10 +145,11 @@ export class ClientEventWriter {
   append(body: Buffer, key: Uint8Array): boolean {
     if (!findMembers(body)) return false;
     // What is left out of a PDU (hashes, signatures, references) is not always more than what is added to it.
-    this.#reserve(body.length + this.#opening.length + 2 * ID_CHARS + FIELDS.length * 20);
+    this.#reserve(body.length + this.#opening.length + 2 * HASH_EVENT_ID_BYTES + FIELDS.length * 20);
     if (this.#length > 0) this.#out[this.#length++] = COMMA;
     this.#copy(this.#opening, 0, this.#opening.length);
-    this.#copyId(key);
+    writeHashEventId(key, 0, this.#out, this.#length);
+    this.#length += HASH_EVENT_ID_BYTES;
     this.#out[this.#length++] = QUOTE;
     for (let field = 0; field < FIELDS.length; field++) {
       const start = spans[2 * field] as number;
@@ -191,19 +189,5 @@ export class ClientEventWriter {
     if (end - start >= LONG_COPY_BYTES) out.set(source.subarray(start, end), at);
     else for (let i = start, to = at; i < end; ) out[to++] = source[i++] as number;
     this.#length = at + end - start;
-  }
-
-  #copyId(key: Uint8Array): void {
-    const out = this.#out;
-    let to = this.#length;
-    for (let i = 0; i < EVENT_KEY_BYTES; i += 3) {
-      const bits = ((key[i] as number) << 16) | ((key[i + 1] ?? 0) << 8) | (key[i + 2] ?? 0);
-      out[to++] = BASE64URL[bits >>> 18] as number;
-      out[to++] = BASE64URL[(bits >>> 12) & 63] as number;
-      out[to++] = BASE64URL[(bits >>> 6) & 63] as number;
-      out[to++] = BASE64URL[bits & 63] as number;
-    }
-    // 32 bytes end two bytes into a group of three: the last character would be padding.
-    this.#length += ID_CHARS;
   }
 }
