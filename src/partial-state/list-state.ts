@@ -93,7 +93,8 @@ async function internIndex(
   opaque: ReadonlyMap<number, EventId>,
 ): Promise<void> {
   const { store } = server;
-  const first = store.write((writer) => takeNumbers(writer, 'next_event_nid', count));
+  // In the background: what a crash loses is listed again, and whatever refers to these numbers is written after them.
+  const first = await store.writeInBackground((writer) => takeNumbers(writer, 'next_event_nid', count));
   const keys = Buffer.from(index.keys.buffer);
   // Sorted by the first four bytes of the key, as LMDB compares them; the position rides in the lower 21 bits.
   const order = new Float64Array(count);
@@ -103,8 +104,7 @@ async function internIndex(
   await nextTurn();
   order.sort();
   for (let at = 0; at < count; at += IDS_A_TURN) {
-    await nextTurn();
-    store.write((writer) => {
+    await store.writeInBackground((writer) => {
       for (const value of order.subarray(at, at + IDS_A_TURN)) {
         const position = value % 2 ** 21;
         const key = keys.subarray(position * EVENT_KEY_BYTES, (position + 1) * EVENT_KEY_BYTES);
