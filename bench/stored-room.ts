@@ -51,7 +51,7 @@ export function storeRoom(store: Store, room: SignedRoom): { roomNid: RoomNid; n
       batch: batchOf(room.bodies),
       stateOnly: true,
       pushed: true,
-      final: true,
+      fetched: [],
       index: undefined,
     },
     new WorkerContext(store),

@@ -39,7 +39,7 @@ export async function run(size: BenchSize): Promise<BenchReport> {
           batch,
           stateOnly: true,
           pushed: true,
-          final: false,
+          fetched: undefined,
           index: undefined,
         },
         context,

@@ -141,7 +141,8 @@ export function openTables(root: RootDatabase): WriteTables {
     const database = root.openDB({ name, keyEncoding, encoding, cache: false, useRecords: false } as never);
     tables[name] = keyEncoding === 'uint32' ? appendingTableOf(database) : tableOf(database);
   }
-  return tables as WriteTables;
+  // A copy, for V8: an object that was filled by name is a hash table to it, and every read would look a name up.
+  return { ...tables } as WriteTables;
 }
 
 function tableOf(database: Database): WriteTable {

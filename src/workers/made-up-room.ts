@@ -28,10 +28,45 @@ export interface MadeUpEvent {
   readonly depth: number;
 }
 
+/** Times that each piece of the room's furniture is changed. */
+const FURNITURE_CHANGES = 8;
+
 export interface MadeUpRoom {
   /** Oldest first; all of them state events, each after the one before. */
   readonly events: readonly MadeUpEvent[];
   readonly keys: readonly SigningKey[];
+}
+
+/** A few, or some dozens. */
+function moderators(n: number): JsonObject {
+  return Object.fromEntries(
+    Array.from({ length: 1 + ((n * 7) % 40) }, (_, i) => [`@a${i}:s${i % SERVERS}.invalid`, 50]),
+  );
+}
+
+/** State of every kind of value and nesting that real rooms hold. */
+function furniture(n: number): readonly (readonly [type: string, content: JsonObject])[] {
+  const names = Array.from({ length: 5 + n }, (_, i) => `*.bad${i}.invalid`);
+  return [
+    ['m.room.name', { name: `Self-test ${n}` }],
+    ['m.room.topic', { topic: `"Quotes", back\\slashes,\nlines, é, 漢字 and 🙂: ${n}` }],
+    ['m.room.server_acl', { allow: ['*'], allow_ip_literals: n % 2 === 0, deny: names }],
+    ['m.room.canonical_alias', { alias: `#a${n}:s0.invalid`, alt_aliases: [`#b${n}:s0.invalid`, `#c${n}:s1.invalid`] }],
+    [
+      'm.room.avatar',
+      { info: { h: 300, mimetype: 'image/png', size: 20_000 + n, w: 400 }, url: `mxc://s0.invalid/${n}` },
+    ],
+    ['m.room.history_visibility', { history_visibility: 'shared' }],
+    ['m.room.guest_access', { guest_access: 'forbidden' }],
+    ['invalid.widget', { data: { at: [-1, 0, n], nested: { deep: [{ on: true }, null, []] }, none: {} }, url: null }],
+  ];
+}
+
+/** Power levels as rooms have them, more or less complete: to V8 each is another kind of object. */
+function levelsLike(n: number): JsonObject {
+  const all = { ban: 50, events: { 'm.room.name': 50 }, events_default: 0, invite: 0, kick: 50, redact: 50 };
+  const some = Object.entries({ ...all, state_default: 50, users_default: 0 }).slice(n % 8);
+  return Object.fromEntries(some);
 }
 
 export function makeUpRoom(rules: RoomVersionRules, members: number, powerLevelChanges: number): MadeUpRoom {
@@ -63,8 +98,11 @@ export function makeUpRoom(rules: RoomVersionRules, members: number, powerLevelC
   let levels = add('m.room.power_levels', '', 0, admin, { users: { [admin]: 100 } }, [create, adminJoin]);
   const rule = add('m.room.join_rules', '', 0, admin, { join_rule: 'public' }, [create, levels, adminJoin]);
   for (let n = 0; n < powerLevelChanges; n++) {
-    const users = { [`@a${n % 20}:s1.invalid`]: 50, [admin]: 100 };
-    levels = add('m.room.power_levels', '', 0, admin, { users, users_default: 0 }, [create, levels, adminJoin]);
+    const users = { ...moderators(n), [admin]: 100 };
+    levels = add('m.room.power_levels', '', 0, admin, { ...levelsLike(n), users }, [create, levels, adminJoin]);
+  }
+  for (let n = 0; n < FURNITURE_CHANGES; n++) {
+    for (const [type, content] of furniture(n)) add(type, '', 0, admin, content, [create, levels, adminJoin]);
   }
   for (let n = 0; n < members; n++) {
     const server = n % SERVERS;

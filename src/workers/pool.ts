@@ -10,6 +10,7 @@ import type { TaskQueue } from 'piscina';
 import { Piscina, queueOptionsSymbol } from 'piscina';
 import type { JobInput, JobName, JobOutput } from './jobs.js';
 import { movableInput } from './jobs.js';
+import { expectMovedBuffers } from './moved-buffers.js';
 
 type Task = Parameters<TaskQueue['push']>[0];
 
@@ -75,6 +76,7 @@ export interface PoolOptions {
 
 /** A pool of real threads. All of them have loaded their code when this resolves. */
 export async function openWorkerPool(options: PoolOptions): Promise<WorkerPool> {
+  expectMovedBuffers();
   const piscina = new Piscina({
     filename: options.threadFile ?? fileURLToPath(new URL('./thread.js', import.meta.url)),
     minThreads: options.threads,

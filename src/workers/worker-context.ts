@@ -9,8 +9,8 @@ import type { KeyId, ServerName } from '../kernel/matrix/ids.js';
 import type { RoomVersionRules } from '../kernel/matrix/room-versions.js';
 import { roomVersionRules } from '../kernel/matrix/room-versions.js';
 import type { SignerLookup } from '../kernel/pdu-bytes/verify-pdu-bytes.js';
-import { hasBytesPath, PduBytesVerifier, splitSigner } from '../kernel/pdu-bytes/verify-pdu-bytes.js';
-import type { VerifyKey } from '../kernel/signatures/verify-pdu.js';
+import { hasBytesPath, PduBytesVerifier, signerOf, splitSigner } from '../kernel/pdu-bytes/verify-pdu-bytes.js';
+import type { KeyNeed, VerifyKey } from '../kernel/signatures/verify-pdu.js';
 import type { EventNid } from '../store/nids.js';
 import type { StoreReader } from '../store/open-store.js';
 import { serverKey } from '../store/server-keys.js';
@@ -21,7 +21,7 @@ const KEYS_CACHED_MAX = 20_000;
 /** Parsed events cached in a thread: power levels, join rules, create events; a few KB each. */
 const AUTH_EVENTS_CACHED_MAX = 2_000;
 
-export class WorkerContext {
+export class WorkerContext implements SignerLookup {
   readonly reader: StoreReader;
   readonly #authEvents = new Map<EventNid, AuthEvent>();
   readonly #keys = new Map<string, VerifyKey>();
@@ -79,7 +79,7 @@ export class WorkerContext {
   }
 
   /** serverKey, by name and key ID as they stand together in an event. */
-  readonly signerKey: SignerLookup = (signer) => {
+  signerKey(signer: string): VerifyKey | undefined {
     const cached = this.#signerKeys.get(signer);
     if (cached !== undefined) return cached;
     const [server, keyId] = splitSigner(signer);
@@ -88,11 +88,13 @@ export class WorkerContext {
     if (this.#signerKeys.size >= KEYS_CACHED_MAX) this.#signerKeys.clear();
     this.#signerKeys.set(signer, key);
     return key;
-  };
+  }
 
-  /** Forgets cached keys, so that those fetched again are read again. */
-  forgetKeys(): void {
-    this.#keys.clear();
-    this.#signerKeys.clear();
+  /** Forgets keys that were fetched again, so that they are read again. */
+  forgetKeys(keys: readonly KeyNeed[]): void {
+    for (const { server, keyId } of keys) {
+      this.#keys.delete(`${server} ${keyId}`);
+      this.#signerKeys.delete(signerOf(server, keyId));
+    }
   }
 }

@@ -59,7 +59,7 @@ describe('the lanes of the pool', () => {
             batch: batchOf(room.bodies),
             stateOnly: true,
             pushed: true,
-            final: false,
+            fetched: undefined,
             index: undefined,
           },
           lane,

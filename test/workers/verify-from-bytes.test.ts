@@ -47,7 +47,7 @@ function answer(context: WorkerContext, pdus: readonly Buffer[], change: Partial
       batch: batchOf(pdus),
       stateOnly: false,
       pushed: true,
-      final: false,
+      fetched: undefined,
       index: undefined,
       ...change,
     },
@@ -59,6 +59,19 @@ function answer(context: WorkerContext, pdus: readonly Buffer[], change: Partial
   });
   const { bytes: _, offsets: _offsets, ...rest } = output;
   return { ...rest, bodies };
+}
+
+/** Where a key is missing the first time, nothing else is looked at from the bytes: the PDU comes again. */
+function expectSameAnswer(pdus: readonly Buffer[], change: Partial<VerifyPdusInput>): void {
+  const fromBytes = answer(quick, pdus, change);
+  const parsed = answer(thorough, pdus, change);
+  if (fromBytes.needs.length === 0) {
+    expect(fromBytes).toEqual(parsed);
+    return;
+  }
+  expect(parsed.outcomes).not.toContain(Outcome.verified);
+  if (parsed.needs.length > 0) expect(fromBytes.needs).toEqual(parsed.needs);
+  expectSameAnswer(pdus, { ...change, fetched: fromBytes.needs });
 }
 
 const jsonValue: fc.Arbitrary<JsonValue> = fc.letrec<{ value: JsonValue }>((tie) => ({
@@ -164,14 +177,14 @@ function signedAsItStands(contentText: string): Buffer {
   return Buffer.from(`{${before},"content":${contentText},"depth":1,${hashes},${after},${signatures},${type}}`);
 }
 
-const options = fcRecord({ stateOnly: fc.boolean(), pushed: fc.boolean(), final: fc.boolean() });
+const options = fcRecord({ stateOnly: fc.boolean(), pushed: fc.boolean(), fetched: fc.constantFrom(undefined, []) });
 
 describe('verifying from bytes', () => {
   it('answers as parsing does, whatever the event', () => {
     check(
       fc.property(event, options, (draft, change) => {
         const pdus = [Buffer.from(JSON.stringify(signed(draft)))];
-        expect(answer(quick, pdus, change)).toEqual(answer(thorough, pdus, change));
+        expectSameAnswer(pdus, change);
       }),
       { numRuns: 1500 },
     );
@@ -185,7 +198,7 @@ describe('verifying from bytes', () => {
         const kept = byte < 256 ? 1 : 0;
         const put = byte < 0 ? [] : [byte % 256];
         const pdus = [Buffer.concat([bytes.subarray(0, at), Buffer.from(put), bytes.subarray(at + kept)])];
-        expect(answer(quick, pdus, {})).toEqual(answer(thorough, pdus, {}));
+        expectSameAnswer(pdus, {});
       }),
       { numRuns: 3000 },
     );
@@ -285,7 +298,7 @@ describe('verifying from bytes', () => {
     check(
       fc.property(event, (draft) => {
         const pdus = [Buffer.from(JSON.stringify(signed({ ...draft, sender: '@ana:b.test:8448' })))];
-        expect(answer(quick, pdus, { index })).toEqual(answer(thorough, pdus, { index }));
+        expectSameAnswer(pdus, { index });
       }),
       { numRuns: 300 },
     );
@@ -314,7 +327,7 @@ describe('verifying from bytes', () => {
       ),
     );
     const demands = { roomId: Buffer.from(room.roomId), pushed: true };
-    expect(verifier?.verify(bytes, 0, bytes.length, demands, quick.signerKey)).toBe(true);
+    expect(verifier?.verify(bytes, 0, bytes.length, demands, quick)).toBe(true);
     expect(answer(quick, [bytes], {}).outcomes[0]).toBe(Outcome.verified);
     for (const version of ['1', '2', '3']) {
       const rules = roomVersionRules(version);

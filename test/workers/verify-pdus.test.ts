@@ -51,7 +51,7 @@ function inputOf(pdus: readonly Uint8Array[], change: Partial<VerifyPdusInput> =
     batch,
     stateOnly: true,
     pushed: true,
-    final: false,
+    fetched: undefined,
     index: undefined,
     ...change,
   };
@@ -81,9 +81,9 @@ const mixed: readonly Uint8Array[] = [
 
 describe('verifying a batch of PDUs', () => {
   it('gives the same on threads as inline', async () => {
-    for (const final of [false, true]) {
-      const onThread = await threads.run('verifyPdus', inputOf(mixed, { final }), 'bulk');
-      const onCaller = await verifyInline(mixed, { final });
+    for (const fetched of [undefined, []]) {
+      const onThread = await threads.run('verifyPdus', inputOf(mixed, { fetched }), 'bulk');
+      const onCaller = await verifyInline(mixed, { fetched });
       expect({ ...onThread }).toEqual({ ...onCaller });
     }
   });
@@ -142,7 +142,7 @@ describe('verifying a batch of PDUs', () => {
   });
 
   it('drops what needs a key that will not come', async () => {
-    const { refusals, needs } = await verifyInline(mixed, { final: true });
+    const { refusals, needs } = await verifyInline(mixed, { fetched: [] });
     expect(refusals.at(-1)).toMatchObject({ code: 'no-key' });
     expect(needs).toEqual([]);
   });

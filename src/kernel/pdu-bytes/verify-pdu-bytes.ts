@@ -7,10 +7,11 @@
  */
 
 import { hash } from 'node:crypto';
+import type { KeyId, ServerName } from '../matrix/ids.js';
 import { PDU_BYTES_MAX } from '../matrix/limits.js';
 import type { RoomVersionRules } from '../matrix/room-versions.js';
 import { SIGNATURE_BYTES, verifyBytes } from '../signatures/ed25519.js';
-import type { VerifyKey } from '../signatures/verify-pdu.js';
+import type { KeyNeed, VerifyKey } from '../signatures/verify-pdu.js';
 import { decodeBase64 } from './decode-base64.js';
 import { CLOSE_BRACE, COMMA, OPEN_BRACE } from './scan-canonical.js';
 import { isSame, MEMBERS, MemberNumber, PduScan, type ScanOptions } from './scan-pdu.js';
@@ -33,13 +34,20 @@ const CONTENT_KEY = bytesOf(',"content":');
 /** Bytes from the start of a member, its key's quote, to the value. */
 const KEY_BYTES = MEMBERS.map((name) => name.length + 3);
 
-/** The thread's key for a signature. `signer`: server name and key ID as they stand in the event, `name":{"ed25519:id`. */
-export type SignerLookup = (signer: string) => VerifyKey | undefined;
+export interface SignerLookup {
+  /** The thread's key for a signature. `signer`: server name and key ID as they stand in the event, `name":{"ed25519:id`. */
+  signerKey(signer: string): VerifyKey | undefined;
+}
 
 /** Server name and key ID in a `signer`. */
 export function splitSigner(signer: string): readonly [server: string, keyId: string] {
   const at = signer.indexOf('"');
   return [signer.slice(0, at), signer.slice(at + 4)];
+}
+
+/** The `signer` of a server's key. */
+export function signerOf(server: string, keyId: string): string {
+  return `${server}":{"${keyId}`;
 }
 
 /** Whether events of a room version can be verified from their bytes: all their IDs are url-safe hashes. */
@@ -53,6 +61,8 @@ export class PduBytesVerifier {
   readonly eventKey = Buffer.alloc(HASH_BYTES);
   /** 1 to 5 as in a record for the five memberships, 0 for any other type of event. */
   membershipCode = 0;
+  /** The key without which nothing can be said of the last event, where that is why it was not found good. */
+  missingKey: KeyNeed | undefined;
   readonly #enforceKeyValidity: boolean;
   /** Members of `content` that a redaction keeps, by event type. */
   readonly #keptContent: ReadonlyMap<string, readonly Uint8Array[] | 'all'>;
@@ -75,11 +85,18 @@ export class PduBytesVerifier {
   }
 
   /** Whether the event in bytes[start .. end] is good beyond doubt; scan, eventKey and membershipCode then describe it. */
-  verify(bytes: Buffer, start: number, end: number, options: ScanOptions, keyOf: SignerLookup): boolean {
+  verify(bytes: Buffer, start: number, end: number, options: ScanOptions, signers: SignerLookup): boolean {
     const { scan } = this;
+    this.missingKey = undefined;
     if (!scan.scan(bytes, start, end, options) || !this.#readMembership(bytes)) return false;
-    const key = keyOf(bytes.toString('latin1', scan.signerStart, scan.keyIdEnd));
-    if (key === undefined || (this.#enforceKeyValidity && key.validUntilTs < scan.originServerTs)) return false;
+    const signer = bytes.toString('latin1', scan.signerStart, scan.keyIdEnd);
+    const key = signers.signerKey(signer);
+    const minimumValidUntilTs = this.#enforceKeyValidity ? scan.originServerTs : 0;
+    if (key === undefined || key.validUntilTs < minimumValidUntilTs) {
+      const [server, keyId] = splitSigner(signer);
+      this.missingKey = { server: server as ServerName, keyId: keyId as KeyId, minimumValidUntilTs };
+      return false;
+    }
     const hashedEnd = this.#writeForm(bytes, 0, this.#isHashed, false);
     if (!this.#contentHashIs(bytes, hash('sha256', this.#forms.subarray(0, hashedEnd), 'base64'))) return false;
     const message = this.#forms.subarray(hashedEnd, this.#writeForm(bytes, hashedEnd, this.#isSigned, true));

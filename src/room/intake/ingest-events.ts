@@ -8,6 +8,7 @@
 
 import type { RoomId } from '../../kernel/matrix/ids.js';
 import type { JsonValue } from '../../kernel/matrix/json.js';
+import type { KeyNeed } from '../../kernel/signatures/verify-pdu.js';
 import { ResponseSplitter } from '../../remote/split-response.js';
 import type { EventNid, RoomNid } from '../../store/nids.js';
 import type { SharedEventIndex } from '../../workers/event-index.js';
@@ -131,7 +132,7 @@ export class EventIngest {
       await this.#until(
         () => this.#verifying < batches && this.#parked < PARKED_BATCHES_MAX && this.#writing < WRITES_MAX,
       );
-      this.#start(next.field, next.batch, false);
+      this.#start(next.field, next.batch, undefined);
     }
   }
 
@@ -146,13 +147,14 @@ export class EventIngest {
     }
   }
 
-  #start(field: string, batch: PduBatch, final: boolean): void {
+  /** `fetched`: the keys that were missing the first time and have been asked for. */
+  #start(field: string, batch: PduBatch, fetched: readonly KeyNeed[] | undefined): void {
     const { roomVersion, roomId, stateOnly, pushed, index, lane } = this.#options;
     const place: { field: string; output: VerifyPdusOutput | undefined } = { field, output: undefined };
     this.#started.push(place);
     this.#verifying += 1;
     this.#server.pool
-      .run('verifyPdus', { roomVersion, roomId, batch, stateOnly, pushed, final, index }, lane)
+      .run('verifyPdus', { roomVersion, roomId, batch, stateOnly, pushed, fetched, index }, lane)
       .then((output) => {
         place.output = output;
         if (output.needs.length > 0) this.#park(field, output);
@@ -173,7 +175,7 @@ export class EventIngest {
       this.#parked += 1;
       this.#server.keys
         .ensureKeys(output.needs)
-        .then(() => this.#start(field, batch, true))
+        .then(() => this.#start(field, batch, output.needs))
         .catch((error: unknown) => {
           this.#failure ??= { error };
         })

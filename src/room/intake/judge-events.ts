@@ -17,6 +17,8 @@ import type { RoomServer } from '../room-server.js';
 
 /** Events between two turns of the event loop in the topological pass: about 5 ms. */
 const EVENTS_A_TURN = 20_000;
+/** Batches being checked at once, a thread: one running, one waiting in the thread, one in the queue. */
+const BATCHES_A_THREAD = 3;
 
 export type Judgement = 'accepted' | 'rejected' | 'dropped';
 
@@ -69,10 +71,13 @@ async function checkAll(
   const parts: Uint32Array[] = [];
   let checked = 0;
   const starts: number[] = [];
-  for (let start = 0; start < nids.length; start += AUTH_BATCH_EVENTS_MAX) starts.push(start);
-  await inParallel(starts.length, Math.max(1, server.pool.stats().threads) * 3, async (n) => {
+  const threads = Math.max(1, server.pool.stats().threads);
+  // A few batches for each thread: the threads end together, and a join's few events go to all of them.
+  const size = Math.min(AUTH_BATCH_EVENTS_MAX, Math.ceil(nids.length / (threads * BATCHES_A_THREAD)));
+  for (let start = 0; start < nids.length; start += size) starts.push(start);
+  await inParallel(starts.length, threads * BATCHES_A_THREAD, async (n) => {
     const start = starts[n] as number;
-    const batch = nids.slice(start, start + AUTH_BATCH_EVENTS_MAX);
+    const batch = nids.slice(start, start + size);
     const output = await server.pool.run(
       'checkAuthBatch',
       {

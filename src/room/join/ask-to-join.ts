@@ -101,8 +101,11 @@ async function receiveState(
 ): Promise<ReceivedState> {
   const { roomId } = request;
   const stage = progress.stage('send_join');
-  const roomNid = server.store.write((writer) => internRoom(writer, roomId));
-  const response = await sendJoin(server.client, candidate, roomId, join.eventId, join.json, request.partial);
+  // A number that nothing refers to yet may be lost: the join need not wait for the disk.
+  const [roomNid, response] = await Promise.all([
+    server.store.writeInBackground((writer) => internRoom(writer, roomId)),
+    sendJoin(server.client, candidate, roomId, join.eventId, join.json, request.partial),
+  ]);
   const ingest = new EventIngest(server, {
     roomVersion: rules.version,
     roomId,

@@ -128,6 +128,7 @@ export class VerifiedBatch {
   /** Leaves PDU i undecided for want of keys; each key is named once for the whole batch, valid for the newest event. */
   lack(i: number, needs: readonly KeyNeed[]): void {
     this.outcomes[i] = Outcome.missingKeys;
+    this.lengths[i] = this.end(i) - this.start(i);
     for (const need of needs) {
       const name = `${need.server} ${need.keyId}`;
       const known = this.#needs.get(name);

@@ -7,7 +7,7 @@ import type { Pdu } from '../../kernel/matrix/parse-pdu.js';
 import { parsePdu } from '../../kernel/matrix/parse-pdu.js';
 import { redactContent } from '../../kernel/matrix/redact.js';
 import type { RoomVersionRules } from '../../kernel/matrix/room-versions.js';
-import type { KeyLookup, PduVerification } from '../../kernel/signatures/verify-pdu.js';
+import type { KeyLookup, KeyNeed, PduVerification } from '../../kernel/signatures/verify-pdu.js';
 import { verifyPdu } from '../../kernel/signatures/verify-pdu.js';
 import type { RecordDraft } from '../../store/event-record.js';
 import {
@@ -28,8 +28,8 @@ export interface Demands {
   readonly stateOnly: boolean;
   /** The limits on prev_events and auth_events apply. */
   readonly pushed: boolean;
-  /** Keys that are missing now will not come: drop what needs them. */
-  readonly final: boolean;
+  /** Undefined the first time. Then the keys that were missing and have been asked for: what still lacks one is dropped. */
+  readonly fetched: readonly KeyNeed[] | undefined;
 }
 
 /** Text of one PDU, or undefined when it is not UTF-8. */
@@ -75,7 +75,7 @@ function verifyParsed(
   const misplaced = misplacedReason(demands, rules, pdu, verification);
   if (misplaced !== undefined) return [eventId, ...misplaced];
   if (verification.outcome === 'missing-keys') {
-    if (demands.final) {
+    if (demands.fetched !== undefined) {
       const names = verification.needs.map((need) => `${need.keyId} of ${need.server}`).join(', ');
       return [eventId, 'no-key', `no key: ${names}`];
     }

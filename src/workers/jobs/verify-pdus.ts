@@ -27,17 +27,20 @@ export interface VerifyPdusInput extends Demands {
 export function verifyPdus(input: VerifyPdusInput, context: WorkerContext): VerifyPdusOutput {
   const rules = context.rulesOf(input.roomVersion);
   const batch = new VerifiedBatch(input.batch, input.index);
-  // Keys were fetched since the batch was here: cached ones may have lapsed.
-  if (input.final) context.forgetKeys();
+  // Cached ones may have lapsed.
+  context.forgetKeys(input.fetched ?? []);
   const keys: KeyLookup = (server, keyId) => context.serverKey(server, keyId);
   const verifier = context.bytesVerifier(rules);
   const options = { roomId: Buffer.from(input.roomId, 'utf8'), pushed: input.pushed };
   for (let i = 0; i < batch.count; i++) {
     const taken =
-      verifier?.verify(batch.bytes, batch.start(i), batch.end(i), options, context.signerKey) === true &&
+      verifier?.verify(batch.bytes, batch.start(i), batch.end(i), options, context) === true &&
       !(input.stateOnly && !verifier.scan.has(MemberNumber.state_key)) &&
       takeVerified(batch, i, verifier);
-    if (!taken) verifyByParsing(batch, i, rules, input, keys);
+    // Where a key is missing the first time nothing else is looked at: the PDU comes again, and is then judged.
+    const missingKey = taken || input.fetched !== undefined ? undefined : verifier?.missingKey;
+    if (missingKey !== undefined) batch.lack(i, [missingKey]);
+    else if (!taken) verifyByParsing(batch, i, rules, input, keys);
     batch.close(i);
   }
   return batch.output();
