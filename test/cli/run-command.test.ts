@@ -1,6 +1,7 @@
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { PassThrough } from 'node:stream';
 import { afterAll, describe, expect, it } from 'vitest';
 import { runCommand } from '../../src/cli/run-command.js';
 
@@ -16,6 +17,7 @@ async function run(...argv: string[]): Promise<{ code: number; out: string; erro
     error: (text) => {
       written.error += text;
     },
+    streams: { input: new PassThrough(), output: new PassThrough(), errors: new PassThrough() },
     startServer: () => Promise.reject(new Error('no server is started here')),
   });
   return { code, ...written };

@@ -1,0 +1,49 @@
+/**
+ * What `--help` prints, for the command as a whole and for the tools that have more to say. Apart from the commands' own
+ * files, because those are loaded only when they run.
+ */
+
+export const HELP = `joinery: a Matrix federation engine
+
+  joinery generate --server-name NAME --dir DIR   write a configuration, a signing key, an admin token, a certificate
+  joinery serve --config FILE                     run the server
+  joinery verify --room-version V [FILE]          check format, hashes and signatures of PDUs, one a line
+  joinery verify --help                           more about it
+  joinery --help                                  this text
+  joinery --version                               the version
+
+Exit codes: 0 done, 1 failed or a verdict is bad, 2 wrong use or input that cannot be read.
+`;
+
+const VERIFY = `joinery verify --room-version V [--keys FILE] [--threads N] [FILE]
+
+Reads PDUs, one a line, from FILE or, without one or with -, from standard input. Prints one line of JSON for each, in the
+same order:
+
+  event_id             computed; as stated in room versions 1 and 2; null when the format is not ok
+  format               ok, or a code; line and reason are then there too
+  content_hash         ok, mismatch or missing; null when the format is not ok
+  signatures           every signature there is: server, key_id, and as result ok, bad, unknown_key or expired_key
+  missing_signatures   only where there are some: servers that had to sign and did not
+  redacted             whether the event must be treated as redacted, because its content hash is not ok
+
+Options:
+  --room-version V     a room version from 1 to 12
+  --keys FILE          public keys: { "server": { "ed25519:id": "base64" } }; in the place of the base64 also
+                       { "key": "base64", "valid_until_ts": MS } (or "expired_ts"), from which expired_key follows
+  --threads N          threads that verify; default: one for each core
+
+A PDU is bad when its format or its content hash is not ok or, with --keys, when a server that has to sign it (the sender's,
+in room versions 1 and 2 that of the event ID, the one that authorised a restricted join) has no signature that is ok.
+Without --keys no signature is judged. Empty lines are skipped.
+
+Example:
+  joinery verify --room-version 11 --keys keys.json room.jsonl
+
+Exit codes: 0 every PDU is good, 1 one is bad, 2 wrong use or input that cannot be read.
+`;
+
+/** The help of a command that has one of its own. */
+export const COMMAND_HELP: ReadonlyMap<string, string> = new Map([
+  ['verify', VERIFY],
+]);
