@@ -8,7 +8,8 @@ export const HELP = `joinery: a Matrix federation engine
   joinery generate --server-name NAME --dir DIR   write a configuration, a signing key, an admin token, a certificate
   joinery serve --config FILE                     run the server
   joinery verify --room-version V [FILE]          check format, hashes and signatures of PDUs, one a line
-  joinery verify --help                           more about it
+  joinery check-auth --room-version V FILE        check events against their own auth_events
+  joinery COMMAND --help                          more about verify and check-auth
   joinery --help                                  this text
   joinery --version                               the version
 
@@ -43,7 +44,36 @@ Example:
 Exit codes: 0 every PDU is good, 1 one is bad, 2 wrong use or input that cannot be read.
 `;
 
+const EVENTS = `An event with an event_id has that ID; hashes, signatures, prev_events, depth and origin_server_ts may then be left out, so
+that stories are easy to write. Without one the ID is computed. In room versions 1 and 2 event_id is always needed.`;
+
+const CHECK_AUTH = `joinery check-auth --room-version V FILE
+
+Reads { "events": [PDU, ...] } from FILE, or from standard input when it is -. Checks each event by the authorization rules
+against its own auth_events, which must be among the events, in any order. Prints one line of JSON for each, in their
+order: event_id, verdict (allowed or rejected), code (ok where allowed), reason in words. Signatures are not checked.
+
+${EVENTS}
+
+Codes beside those of the authorization rules and of the event format:
+  auth-event-missing   an auth event, or in room version 12 the create event, is not among the events
+  auth-event-rejected  an auth event was itself rejected, for whatever reason
+  auth-event-cycle     there is a cycle in its auth chain
+  event-id-taken       an earlier one of the events has this ID
+
+Example:
+  echo '{ "events": [
+    { "event_id": "$create", "type": "m.room.create", "state_key": "", "room_id": "!r:a.test", "sender": "@a:a.test",
+      "content": {}, "auth_events": [] },
+    { "event_id": "$join", "type": "m.room.member", "state_key": "@a:a.test", "room_id": "!r:a.test",
+      "sender": "@a:a.test", "content": { "membership": "join" }, "auth_events": ["$create"],
+      "prev_events": ["$create"] } ] }' | joinery check-auth --room-version 11 -
+
+Exit codes: 0 every event is allowed, 1 one is rejected, 2 wrong use or input that cannot be read.
+`;
+
 /** The help of a command that has one of its own. */
 export const COMMAND_HELP: ReadonlyMap<string, string> = new Map([
   ['verify', VERIFY],
+  ['check-auth', CHECK_AUTH],
 ]);
