@@ -9,7 +9,8 @@ export const HELP = `joinery: a Matrix federation engine
   joinery serve --config FILE                     run the server
   joinery verify --room-version V [FILE]          check format, hashes and signatures of PDUs, one a line
   joinery check-auth --room-version V FILE        check events against their own auth_events
-  joinery COMMAND --help                          more about verify and check-auth
+  joinery resolve --room-version V FILE           resolve state sets into one state
+  joinery COMMAND --help                          more about verify, check-auth and resolve
   joinery --help                                  this text
   joinery --version                               the version
 
@@ -72,8 +73,29 @@ Example:
 Exit codes: 0 every event is allowed, 1 one is rejected, 2 wrong use or input that cannot be read.
 `;
 
+const RESOLVE = `joinery resolve --room-version V FILE
+
+Reads { "events": [PDU, ...], "state_sets": [["$id", ...], ...] } from FILE, or from standard input when it is -: the state
+events of one room with their auth chains, and the states to resolve, each a list of event IDs. Prints
+
+  { "resolved": [{ "type", "state_key", "event_id" }], "conflicted": n, "auth_difference": n,
+    "rejected": [{ "event_id", "code" }] }
+
+resolved is sorted by type, then state key, by code points. conflicted and auth_difference count events. rejected are the
+events that were considered and refused; losing to another event is no refusal. All events are taken as accepted before
+(check-auth says whether they are).
+
+${EVENTS}
+
+Example:
+  joinery resolve --room-version 11 forks.json
+
+Exit codes: 0 resolved, 1 resolved and rejected is not empty, 2 wrong use or input that cannot be read.
+`;
+
 /** The help of a command that has one of its own. */
 export const COMMAND_HELP: ReadonlyMap<string, string> = new Map([
   ['verify', VERIFY],
   ['check-auth', CHECK_AUTH],
+  ['resolve', RESOLVE],
 ]);

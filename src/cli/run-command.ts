@@ -31,6 +31,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   },
   verify: async (argv, { streams }) => (await import('./verify/verify.js')).verify(argv, streams),
   'check-auth': async (argv, { streams }) => (await import('./check-auth/check-auth.js')).checkAuth(argv, streams),
+  resolve: async (argv, { streams }) => (await import('./resolve/resolve.js')).resolve(argv, streams),
 };
 
 /** The version in the nearest package.json above: dist/src/cli and src/cli are at different depths. */

@@ -27,7 +27,7 @@ describe('the joinery command', () => {
   it('prints its help and its version', async () => {
     expect(await run('--help')).toMatchObject({ code: 0, error: '', out: expect.stringContaining('joinery generate') });
     expect(await run('serve', '--help')).toMatchObject({ code: 0, out: expect.stringContaining('joinery serve') });
-    for (const command of ['verify', 'check-auth']) {
+    for (const command of ['verify', 'check-auth', 'resolve']) {
       expect((await run('--help')).out).toContain(`joinery ${command} --room-version V`);
       expect((await run(command, '--help')).out).toMatch(new RegExp(`^joinery ${command} [^]*Example:`));
     }
