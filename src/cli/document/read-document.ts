@@ -41,10 +41,11 @@ function placeOf(bytes: Buffer, offset: number): string {
   return `${line}:${bytes.toString('utf8', lines.lineStart, offset).length + 1}`;
 }
 
-/** Line numbers of ascending offsets. */
+/** Line numbers of ascending offsets; each byte is looked at once, however long the lines are. */
 export class LineCounter {
   readonly #bytes: Buffer;
   #line = 1;
+  #countedTo = 0;
   lineStart = 0;
 
   constructor(bytes: Buffer) {
@@ -53,11 +54,15 @@ export class LineCounter {
 
   /** The line, from 1, in which an offset is that is not before the last one asked for. */
   lineAt(offset: number): number {
+    const before = this.#bytes.subarray(0, offset);
     for (;;) {
-      const newline = this.#bytes.indexOf(NEWLINE, this.lineStart);
-      if (newline < 0 || newline >= offset) return this.#line;
+      const newline = before.indexOf(NEWLINE, this.#countedTo);
+      if (newline < 0) break;
       this.#line += 1;
       this.lineStart = newline + 1;
+      this.#countedTo = this.lineStart;
     }
+    this.#countedTo = offset;
+    return this.#line;
   }
 }
