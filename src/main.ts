@@ -10,5 +10,13 @@ import { runCommand } from './cli/run-command.js';
 process.exitCode = await runCommand(process.argv.slice(2), {
   out: (text) => process.stdout.write(text),
   error: (text) => process.stderr.write(text),
+  streams: {
+    // Only a command that reads standard input opens it.
+    get input() {
+      return process.stdin;
+    },
+    output: process.stdout,
+    errors: process.stderr,
+  },
   startServer: async (config) => (await import('./start-server.js')).startServer(config),
 });

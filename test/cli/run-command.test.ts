@@ -1,6 +1,7 @@
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { PassThrough } from 'node:stream';
 import { afterAll, describe, expect, it } from 'vitest';
 import { runCommand } from '../../src/cli/run-command.js';
 
@@ -16,6 +17,7 @@ async function run(...argv: string[]): Promise<{ code: number; out: string; erro
     error: (text) => {
       written.error += text;
     },
+    streams: { input: new PassThrough(), output: new PassThrough(), errors: new PassThrough() },
     startServer: () => Promise.reject(new Error('no server is started here')),
   });
   return { code, ...written };
@@ -25,6 +27,10 @@ describe('the joinery command', () => {
   it('prints its help and its version', async () => {
     expect(await run('--help')).toMatchObject({ code: 0, error: '', out: expect.stringContaining('joinery generate') });
     expect(await run('serve', '--help')).toMatchObject({ code: 0, out: expect.stringContaining('joinery serve') });
+    for (const command of ['verify', 'check-auth', 'resolve']) {
+      expect((await run('--help')).out).toContain(`joinery ${command} --room-version V`);
+      expect((await run(command, '--help')).out).toMatch(new RegExp(`^joinery ${command} [^]*Example:`));
+    }
     const { version } = JSON.parse(readFileSync('package.json', 'utf8'));
     expect(await run('--version')).toEqual({ code: 0, out: `${version}\n`, error: '' });
   });
