@@ -22,8 +22,9 @@ export interface XMatrix {
 /** Longest header that is read, in characters. */
 export const X_MATRIX_CHARS_MAX = 4096;
 
-// name = token or quoted string; RFC 9110 section 11.2. Colons are let through unquoted, as old servers send them.
-const PARAMETER = /\s*,?\s*([A-Za-z0-9_-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))/y;
+// name = token or quoted string; RFC 9110 section 11.2. Colons are let through unquoted, as old servers send them. White
+// space is matched in one place only: anybody may send a header, and two ways to match it would cost its length squared.
+const PARAMETER = /\s*(?:,\s*)?([A-Za-z0-9_-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))/y;
 
 /** The header's content, or undefined when it is not X-Matrix or lacks a parameter. */
 export function parseXMatrix(header: string): XMatrix | undefined {
