@@ -58,7 +58,10 @@ export async function watchTarget(target: FuzzTarget, options: WatchOptions): Pr
       clearInterval(watch);
       resolve(result);
     };
-    worker.once('message', settle);
+    worker.once('message', ({ runs: done, failure }: FuzzResult) => {
+      // A Buffer crosses as a Uint8Array.
+      settle({ runs: done, failure: failure && { ...failure, input: Buffer.from(failure.input) } });
+    });
     worker.once('error', (error) => settle(failed(String(error))));
     worker.once('exit', (code) => settle(failed(`the thread ended with ${code}`)));
   });

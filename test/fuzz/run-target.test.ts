@@ -51,7 +51,7 @@ describe('running a fuzz target', () => {
       ).failure?.reason;
     };
     expect(withUse([0, RUN_MS_MAX], [0, RUN_BYTES_MAX])).toBeUndefined();
-    expect(withUse([0, RUN_MS_MAX + 1], [0, 0])).toMatch(/took 1501 ms/);
+    expect(withUse([0, RUN_MS_MAX + 1], [0, 0])).toMatch(/took 1501 ms of CPU/);
     expect(withUse([0, 0], [0, RUN_BYTES_MAX + 1])).toMatch(/bytes, more than/);
   });
 
@@ -72,6 +72,15 @@ describe('running a fuzz target', () => {
     for (const { makeInput } of FUZZ_TARGETS) {
       expect(makeInput(randomOfRun(9, 9))).toEqual(makeInput(randomOfRun(9, 9)));
     }
+  });
+
+  it('hands on what a thread found, the input as bytes', async () => {
+    const failure = `{ target: 'made-up', seed: 5, run: 3, reason: 'x', input: new Uint8Array([1, 2]) }`;
+    const found = await watch(
+      `import { parentPort } from 'node:worker_threads'; parentPort.postMessage({ runs: 9, failure: ${failure} });`,
+    );
+    expect(found).toMatchObject({ runs: 9, failure: { reason: 'x' } });
+    expect(found.failure?.input.toString('base64')).toBe('AQI=');
   });
 
   it('finds a thread that hangs, fills its heap or dies, and names the run', async () => {
