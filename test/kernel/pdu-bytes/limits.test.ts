@@ -18,6 +18,8 @@ import { verifyPdu } from '../../../src/kernel/signatures/verify-pdu.js';
 
 const key = benchKey('a.test');
 const lookup = lookupOf([key]);
+const keyOf = () => lookup(key.serverName, key.keyId);
+const signers = Object.assign(keyOf, { signerKey: keyOf });
 const VERSIONS = ['4', '5', '6', '10', '11', '12'];
 const ids = (count: number) => Array.from({ length: count }, () => `$${'A'.repeat(43)}`);
 
@@ -39,7 +41,7 @@ function answers(version: string, change: JsonObject, pushed = true, edit = (tex
   const bytes = Buffer.from(edit(JSON.stringify(hashAndSignPdu(rules, event, key).json)));
   const options = { roomId: Buffer.from(event.room_id), pushed };
   const verifier = new PduBytesVerifier(rules);
-  const quick = verifier.verify(bytes, 0, bytes.length, options, () => lookup(key.serverName, key.keyId));
+  const quick = verifier.verify(bytes, 0, bytes.length, options, signers);
   const parsed = parsePdu(rules, bytes.toString('utf8'), { pushed });
   if (!parsed.ok) return [quick, parsed.code];
   const verdict = verifyPdu(rules, parsed.pdu, lookup);
