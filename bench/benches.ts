@@ -2,6 +2,7 @@
 
 import { run as authChecks } from './auth-checks.js';
 import { run as canonicalJson } from './canonical-json.js';
+import { run as eventHashes } from './event-hashes.js';
 import type { BenchReport, BenchSize } from './measure.js';
 import { run as splitResponse } from './split-response.js';
 import { run as stateGroups } from './state-groups.js';
@@ -11,6 +12,7 @@ import { run as verify } from './verify.js';
 export const benches: Readonly<Record<string, (size: BenchSize) => Promise<BenchReport>>> = {
   'split-response': splitResponse,
   'canonical-json': canonicalJson,
+  'event-hashes': eventHashes,
   verify,
   'auth-checks': authChecks,
   'state-groups': stateGroups,

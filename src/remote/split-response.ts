@@ -2,7 +2,7 @@
  * Splits a huge JSON response into its PDUs without parsing it: a byte scanner that knows strings and nesting, fed chunk
  * by chunk as the body arrives. Elements of the named arrays come out one by one; other members come out whole.
  *
- * Memory is one element at most (ELEMENT_BYTES_MAX) and the small members. Whether an element is good JSON is for whoever
+ * Memory is one element or member at most, whatever the sizes of the chunks, and the keys. Whether an element is good JSON is for whoever
  * parses it; the structure around the elements is checked here, and anything wrong with it is a SplitError.
  */
 
@@ -13,7 +13,11 @@ export const ELEMENT_BYTES_MAX = 256 * 1024;
 /** Largest member that is not one of the named arrays; larger ones are left out. */
 export const MEMBER_BYTES_MAX = 1024 * 1024;
 /** Longest top-level key. */
-const KEY_BYTES_MAX = 1024;
+export const KEY_BYTES_MAX = 1024;
+/** Most top-level members, whose keys are remembered to find doubled ones; real responses have about ten. */
+export const MEMBERS_MAX = 1024;
+
+const EMPTY = Buffer.alloc(0);
 
 export class SplitError extends Error {
   override readonly name = 'SplitError';
@@ -60,8 +64,8 @@ export class ResponseSplitter {
   #state: State = 'start';
   #field = '';
   #collecting: Collecting = 'nothing';
-  /** Earlier chunks' bytes of the value that is being collected. */
-  #carried: Buffer[] = [];
+  /** Earlier chunks' bytes of the value that is being collected; one buffer that grows, so that small chunks cost no more. */
+  #carried: Buffer = EMPTY;
   #carriedBytes = 0;
   /** Nesting inside the value; 0 for a string, number or literal. */
   #depth = 0;
@@ -133,7 +137,6 @@ export class ResponseSplitter {
 
   #begin(what: Collecting, code: number, at: number): number {
     this.#collecting = what;
-    this.#carried = [];
     this.#carriedBytes = 0;
     this.#depth = 0;
     this.#inString = false;
@@ -149,12 +152,14 @@ export class ResponseSplitter {
       this.#carry(chunk.subarray(start));
       return chunk.length;
     }
-    let bytes = chunk.subarray(start, end);
-    const limit = this.#limit();
-    const oversized = this.#carriedBytes + bytes.length > limit;
-    if (this.#carriedBytes > 0 && !oversized) bytes = Buffer.concat([...this.#carried, bytes]);
-    this.#carried = [];
-    this.#finish(bytes, oversized);
+    const bytes = chunk.subarray(start, end);
+    const oversized = this.#carriedBytes + bytes.length > this.#limit();
+    if (this.#carriedBytes === 0 || oversized) {
+      this.#finish(bytes, oversized);
+    } else {
+      this.#carry(bytes);
+      this.#finish(this.#carried.subarray(0, this.#carriedBytes), false);
+    }
     return end;
   }
 
@@ -203,9 +208,15 @@ export class ResponseSplitter {
   }
 
   #carry(bytes: Buffer): void {
+    const before = this.#carriedBytes;
     this.#carriedBytes += bytes.length;
-    if (this.#carriedBytes > this.#limit()) this.#carried = [];
-    else this.#carried.push(Buffer.from(bytes));
+    if (this.#carriedBytes > this.#limit()) return;
+    if (this.#carriedBytes > this.#carried.length) {
+      const larger = Buffer.allocUnsafe(Math.max(2 * this.#carried.length, this.#carriedBytes));
+      this.#carried.copy(larger, 0, 0, before);
+      this.#carried = larger;
+    }
+    bytes.copy(this.#carried, before);
   }
 
   #finish(bytes: Buffer, oversized: boolean): void {
@@ -221,6 +232,7 @@ export class ResponseSplitter {
       if (oversized) throw new SplitError('a top-level key is too long');
       const key = parse(bytes, 'a top-level key') as string;
       if (this.#seen.has(key)) throw new SplitError(`the field ${key} stands twice`);
+      if (this.#seen.size === MEMBERS_MAX) throw new SplitError(`more than ${MEMBERS_MAX} top-level members`);
       this.#seen.add(key);
       this.#field = key;
       this.#state = 'colon';

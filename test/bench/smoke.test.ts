@@ -7,6 +7,7 @@ import { benches } from '../../bench/benches.js';
 const ANSWERS: Readonly<Record<string, string>> = {
   'split-response': '0b9a923e4ff6',
   'canonical-json': 'd67d71d498d5',
+  'event-hashes': 'f83ec4ccea0e',
   verify: '1282401f1bb3',
   'auth-checks': '6e96c58b98d9',
   'state-groups': 'a70443461aed',

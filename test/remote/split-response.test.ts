@@ -3,7 +3,13 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { JsonValue } from '../../src/kernel/matrix/json.js';
-import { ELEMENT_BYTES_MAX, MEMBER_BYTES_MAX, ResponseSplitter, SplitError } from '../../src/remote/split-response.js';
+import {
+  ELEMENT_BYTES_MAX,
+  MEMBER_BYTES_MAX,
+  MEMBERS_MAX,
+  ResponseSplitter,
+  SplitError,
+} from '../../src/remote/split-response.js';
 
 const ARRAYS = new Set(['pdus', 'auth_chain', 'pdu_ids']);
 
@@ -167,5 +173,30 @@ describe('splitting a response', () => {
     splitter.push(Buffer.from('"}]}'));
     splitter.end();
     expect(oversized).toBe(1);
+  });
+
+  it('takes so many top-level members and no more', () => {
+    const members = (count: number) => Array.from({ length: count }, (_, i) => `"m${i}":${i}`).join(',');
+    expect(Object.keys(splitText(`{${members(MEMBERS_MAX)}}`).members).length).toBe(MEMBERS_MAX);
+    expect(() => splitText(`{${members(MEMBERS_MAX + 1)}}`)).toThrow(/more than 1024 top-level members/);
+  });
+
+  it('needs no more memory for a member that comes byte by byte', () => {
+    const splitter = new ResponseSplitter({
+      arrays: ARRAYS,
+      element: () => undefined,
+      member: (_field, value) => expect((value as string).length).toBe(MEMBER_BYTES_MAX - 2),
+      oversized: () => undefined,
+    });
+    splitter.push(Buffer.from('{"m":"'));
+    const chunk = Buffer.from('x');
+    const before = process.memoryUsage();
+    for (let i = 0; i < MEMBER_BYTES_MAX - 2; i++) splitter.push(chunk);
+    const after = process.memoryUsage();
+    const more = after.heapUsed + after.arrayBuffers - before.heapUsed - before.arrayBuffers;
+    // Doubling leaves garbage of twice the size; a buffer for each byte took 100 times.
+    expect(more).toBeLessThan(32 * MEMBER_BYTES_MAX);
+    splitter.push(Buffer.from('"}'));
+    splitter.end();
   });
 });

@@ -8,8 +8,10 @@ import { CanonicalJsonError, canonicalJson } from '../../kernel/matrix/canonical
 import type { ServerName } from '../../kernel/matrix/ids.js';
 import type { JsonValue } from '../../kernel/matrix/json.js';
 import { MatrixError } from '../../kernel/matrix/matrix-error.js';
+import { exactJsonObject } from '../../kernel/matrix/old-versions/exact-numbers.js';
 import { parseJson } from '../../kernel/matrix/parse-json.js';
 import { verify } from '../../kernel/signatures/ed25519.js';
+import type { SignedRequest } from '../../kernel/signatures/x-matrix.js';
 import { parseXMatrix, verifyXMatrix } from '../../kernel/signatures/x-matrix.js';
 import type { ApiRequest, ApiResponse, Endpoint } from '../endpoint.js';
 import { SMALL_BODY_BYTES_MAX } from '../endpoint.js';
@@ -103,25 +105,21 @@ function parseBody(body: Buffer): JsonValue | undefined {
   throw new MatrixError(400, parsed.code === 'not-json' ? 'M_NOT_JSON' : 'M_BAD_JSON', `the body: ${parsed.reason}`);
 }
 
-function verifies(
-  signed: Parameters<typeof verifyXMatrix>[0],
-  body: Buffer,
-  signature: string,
-  publicKey: Buffer,
-): boolean {
+function verifies(signed: SignedRequest, body: Buffer, signature: string, publicKey: Buffer): boolean {
+  // Events of room versions 1 to 5 may hold numbers that parsing changes: the signature is over what was sent.
+  const exact = body.length === 0 ? undefined : exactJsonObject(body.toString('utf8'));
   try {
-    return verifyXMatrix(signed, signature, publicKey);
+    if (exact === undefined) return verifyXMatrix(signed, signature, publicKey);
+    if (verifyXMatrix({ ...signed, content: exact }, signature, publicKey, false)) return true;
   } catch (error) {
     if (!(error instanceof CanonicalJsonError)) throw error;
-    // Events of room versions 1 to 5 may hold numbers that canonical JSON has no form for.
-    if (error.code === 'not-an-integer' || error.code === 'integer-out-of-range')
-      return verify(bytesAsSent(signed, body), signature, publicKey);
     throw new MatrixError(400, 'M_BAD_JSON', `the body has no canonical form: ${error.message}`);
   }
+  return verify(bytesAsSent(signed, body), signature, publicKey);
 }
 
-/** What the signature covers where the body, as it was sent, stands for its canonical form. Deployed servers send that form. */
-function bytesAsSent({ method, uri, origin, destination }: Parameters<typeof verifyXMatrix>[0], body: Buffer): Buffer {
+/** What the signature covers where the body, as it was sent, is what its server takes for the canonical form of a float. */
+function bytesAsSent({ method, uri, origin, destination }: SignedRequest, body: Buffer): Buffer {
   // `content` comes before the other keys, so that their object follows it but for its brace.
   const others = canonicalJson({ method, uri, origin, destination }).slice(1);
   return Buffer.concat([Buffer.from('{"content":'), body, Buffer.from(`,${others}`)]);

@@ -8,6 +8,8 @@
 
 /** Why an event was refused, by code. The numbers are the rules of room version 12, or of the version named. */
 const REASONS = {
+  // Before the rules
+  'field-over-byte-limit': 'v1-v10 size limits: sender, room_id, type, state_key or event ID is over 255 bytes',
   // 1. m.room.create
   'create-has-prev-events': 'rule 1.1: an m.room.create event must not have prev_events',
   'sender-domain-mismatch': 'v1-v11 rule 1.2: the room ID and the sender of m.room.create have different domains',

@@ -9,6 +9,7 @@
 
 import type { AuthEvent } from '../matrix/auth-event.js';
 import { serverNameOf } from '../matrix/ids.js';
+import { exceedsFieldBytes } from '../matrix/old-versions/exceeds-field-bytes.js';
 import type { RoomVersionRules } from '../matrix/room-versions.js';
 import { ALLOWED, type AuthVerdict, refused } from './auth-verdict.js';
 import { checkCreate } from './check-create.js';
@@ -35,6 +36,8 @@ export function checkAuthRules(
   state: StateLookup,
   options: AuthRuleOptions = NO_OPTIONS,
 ): AuthVerdict {
+  // Client-server API, "Size limits": from v11 on such an event was dropped before.
+  if (!rules.fieldLimitsInBytes && exceedsFieldBytes(event)) return refused('field-over-byte-limit');
   // 1. If type is m.room.create
   if (event.type === 'm.room.create') return checkCreate(rules, event);
   const create = state('m.room.create', '');

@@ -3,10 +3,12 @@
  * shortest escapes, integers only where the room version says so. Not RFC 8785, which orders by UTF-16 and has floats.
  *
  * Takes values that `JSON.parse` made; what parsing already lost (duplicate keys, `1.0`) is parse-json.ts's to refuse.
+ * Where numbers have to survive as they were sent (room versions 1 to 5), old-versions/exact-numbers.ts made the value.
  * Specification v1.19, appendices, "Canonical JSON".
  */
 
 import type { JsonObject, JsonValue } from './json.js';
+import { canonicalToken, ExactNumber } from './old-versions/exact-numbers.js';
 
 /** Why a value has no canonical form. */
 export type CanonicalJsonCode = 'not-an-integer' | 'integer-out-of-range' | 'lone-surrogate' | 'not-json';
@@ -38,7 +40,13 @@ function canonicalNumber(value: number, strict: boolean): string {
     if (Number.isInteger(value)) throw new CanonicalJsonError('integer-out-of-range', `${value} is beyond 2^53 - 1`);
     throw new CanonicalJsonError('not-an-integer', `${value} is not an integer`);
   }
-  return JSON.stringify(value);
+  return exactNumber(JSON.stringify(value));
+}
+
+function exactNumber(token: string): string {
+  const text = token === 'null' ? undefined : canonicalToken(token);
+  if (text !== undefined) return text;
+  throw new CanonicalJsonError('integer-out-of-range', `a number is beyond what a double holds`);
 }
 
 /** Negative, zero or positive as `a` stands before, at or after `b` in code point order. */
@@ -74,6 +82,7 @@ export function canonicalJson(value: JsonValue, strict = true): string {
   if (typeof value === 'boolean') return value ? 'true' : 'false';
   if (value === null) return 'null';
   if (Array.isArray(value)) return canonicalArray(value as readonly JsonValue[], strict);
+  if (!strict && value instanceof ExactNumber) return exactNumber(value.token);
   if (typeof value === 'object') return canonicalObject(value as JsonObject, strict);
   throw new CanonicalJsonError('not-json', `a ${typeof value} has no JSON form`);
 }

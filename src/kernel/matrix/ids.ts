@@ -1,8 +1,9 @@
 /**
  * Matrix identifiers as branded strings, and the functions that make them.
  *
- * A branded ID has the right sigil, a domain where one is required, and is at most 255 bytes long. Nothing here
- * touches the network; whether a server name resolves is remote/'s business.
+ * A branded ID has the right sigil, a domain where one is required, and is at most 255 bytes long (255 code points in
+ * events of room versions 1 to 10, see parse-pdu.ts). Nothing here touches the network; whether a server name resolves
+ * is remote/'s business.
  * Specification v1.19, appendices, "Common Identifier Format" and "Server Name".
  */
 
@@ -29,6 +30,14 @@ const SERVER_NAME = /^(?:\[[0-9A-Fa-f:.]{2,45}\]|[0-9A-Za-z.-]{1,230})(?::[0-9]{
 const KEY_ID = /^[a-z0-9]+:[A-Za-z0-9_+/=.-]+$/;
 const NON_ASCII = /[^ -~]/;
 
+/** What the length of an identifier is counted in: code points only in events of old room versions. */
+export type LengthUnit = 'bytes' | 'code-points';
+
+/** Length of `text` in `unit`. */
+export function lengthIn(unit: LengthUnit, text: string): number {
+  return unit === 'bytes' ? utf8Bytes(text) : [...text].length;
+}
+
 /** Length of `text` in UTF-8 bytes. */
 export function utf8Bytes(text: string): number {
   return NON_ASCII.test(text) ? Buffer.byteLength(text, 'utf8') : text.length;
@@ -40,27 +49,27 @@ export function parseServerName(text: unknown): ServerName | undefined {
   return text as ServerName;
 }
 
-function parseSigilId(text: unknown, sigil: string, domainRequired: boolean): string | undefined {
+function parseSigilId(text: unknown, sigil: string, domainRequired: boolean, unit: LengthUnit): string | undefined {
   if (typeof text !== 'string' || text.length < 2 || text[0] !== sigil) return undefined;
-  if (utf8Bytes(text) > ID_BYTES_MAX) return undefined;
+  if (text.length * 3 > ID_BYTES_MAX && lengthIn(unit, text) > ID_BYTES_MAX) return undefined;
   const colon = text.indexOf(':');
   if (colon < 0) return domainRequired ? undefined : text;
   return parseServerName(text.slice(colon + 1)) === undefined ? undefined : text;
 }
 
 /** The user ID, or undefined. Historical local parts (any characters but the colon) are accepted. */
-export function parseUserId(text: unknown): UserId | undefined {
-  return parseSigilId(text, '@', true) as UserId | undefined;
+export function parseUserId(text: unknown, unit: LengthUnit = 'bytes'): UserId | undefined {
+  return parseSigilId(text, '@', true, unit) as UserId | undefined;
 }
 
 /** The room ID of either form (with a domain, or a create event's hash), or undefined. */
-export function parseRoomId(text: unknown): RoomId | undefined {
-  return parseSigilId(text, '!', false) as RoomId | undefined;
+export function parseRoomId(text: unknown, unit: LengthUnit = 'bytes'): RoomId | undefined {
+  return parseSigilId(text, '!', false, unit) as RoomId | undefined;
 }
 
 /** The event ID of either form, or undefined. */
-export function parseEventId(text: unknown): EventId | undefined {
-  return parseSigilId(text, '$', false) as EventId | undefined;
+export function parseEventId(text: unknown, unit: LengthUnit = 'bytes'): EventId | undefined {
+  return parseSigilId(text, '$', false, unit) as EventId | undefined;
 }
 
 /** The key ID (`algorithm:version`), or undefined. */

@@ -39,9 +39,9 @@ function memberCount(value: JsonValue, depth: number): number {
 
 /**
  * The value of `text`. With `integersOnly` (room versions 6+), numbers must be plain integers; their range is
- * canonical-json.ts's to check.
+ * canonical-json.ts's to check. Duplicate keys and numbers inside the top-level member `excepted` are let through.
  */
-export function parseJson(text: string, integersOnly: boolean): ParsedJson {
+export function parseJson(text: string, integersOnly: boolean, excepted?: string): ParsedJson {
   let value: JsonValue;
   try {
     value = JSON.parse(text) as JsonValue;
@@ -57,7 +57,7 @@ export function parseJson(text: string, integersOnly: boolean): ParsedJson {
   const suspectNumber = integersOnly && SUSPECT_NUMBER.test(text);
   // Every key is a `":` in the text. As many keys in the value as `":` in the text: none was lost to a duplicate.
   if (!suspectNumber && colons === members) return { ok: true, value };
-  const flaw = findFlaw(text, integersOnly);
+  const flaw = findFlaw(text, integersOnly, excepted);
   return flaw === undefined ? { ok: true, value } : { ok: false, code: flaw.code, reason: flaw.reason };
 }
 
@@ -65,10 +65,11 @@ export function parseJson(text: string, integersOnly: boolean): ParsedJson {
 export function parseJsonObject(
   text: string,
   integersOnly: boolean,
+  excepted?: string,
 ):
   | { readonly ok: true; readonly value: JsonObject }
   | { readonly ok: false; readonly code: ParseJsonCode; readonly reason: string } {
-  const parsed = parseJson(text, integersOnly);
+  const parsed = parseJson(text, integersOnly, excepted);
   if (!parsed.ok) return parsed;
   if (!isJsonObject(parsed.value)) return { ok: false, code: 'not-json', reason: 'not a JSON object' };
   return { ok: true, value: parsed.value };
@@ -91,9 +92,14 @@ function stringEnd(text: string, start: number): number {
 }
 
 /** Walks text that `JSON.parse` accepted and finds the first thing it changed. */
-function findFlaw(text: string, integersOnly: boolean): { code: ParseJsonCode; reason: string } | undefined {
+function findFlaw(
+  text: string,
+  integersOnly: boolean,
+  excepted: string | undefined,
+): { code: ParseJsonCode; reason: string } | undefined {
   const keysByLevel: (Set<string> | undefined)[] = [];
   let expectKey = false;
+  let isExcepted = false;
   for (let i = 0; i < text.length; ) {
     const code = text.charCodeAt(i);
     if (code === QUOTE) {
@@ -101,7 +107,8 @@ function findFlaw(text: string, integersOnly: boolean): { code: ParseJsonCode; r
       const keys = keysByLevel.at(-1);
       if (expectKey && keys !== undefined) {
         const key = JSON.parse(text.slice(i, end)) as string;
-        if (keys.has(key))
+        if (keysByLevel.length === 1) isExcepted = key === excepted;
+        if (keys.has(key) && (!isExcepted || keysByLevel.length === 1))
           return { code: 'duplicate-key', reason: `key ${JSON.stringify(key)} stands twice in one object` };
         keys.add(key);
         expectKey = false;
@@ -120,7 +127,7 @@ function findFlaw(text: string, integersOnly: boolean): { code: ParseJsonCode; r
       expectKey = false;
     } else if (code === 0x2c) {
       expectKey = keysByLevel.at(-1) !== undefined;
-    } else if (integersOnly && (code === 0x2d || (code >= 0x30 && code <= 0x39))) {
+    } else if (integersOnly && !isExcepted && (code === 0x2d || (code >= 0x30 && code <= 0x39))) {
       NUMBER_TOKEN.lastIndex = i;
       const token = NUMBER_TOKEN.exec(text)?.[0] ?? '';
       if (!/^(?:0|-?[1-9][0-9]*)$/.test(token))

@@ -8,11 +8,19 @@
 
 import { CanonicalJsonError, canonicalJson } from './canonical-json.js';
 import { withoutTopLevelKey } from './excise-key.js';
-import type { EventId, RoomId, UserId } from './ids.js';
-import { parseEventId, parseRoomId, parseUserId, utf8Bytes } from './ids.js';
+import type { EventId, LengthUnit, RoomId, UserId } from './ids.js';
+import { lengthIn, parseEventId, parseRoomId, parseUserId, utf8Bytes } from './ids.js';
 import type { JsonObject, JsonValue } from './json.js';
 import { isJsonObject } from './json.js';
-import { AUTH_EVENTS_MAX, DEPTH_MAX, PDU_BYTES_MAX, PDU_FIELD_BYTES_MAX, PREV_EVENTS_MAX } from './limits.js';
+import {
+  AUTH_EVENTS_MAX,
+  DEPTH_MAX,
+  OLD_DEPTH_MAX,
+  PDU_BYTES_MAX,
+  PDU_FIELD_BYTES_MAX,
+  PREV_EVENTS_MAX,
+} from './limits.js';
+import { exactJsonObject } from './old-versions/exact-numbers.js';
 import { parseJsonObject } from './parse-json.js';
 import type { RoomVersionRules } from './room-versions.js';
 
@@ -23,6 +31,8 @@ export interface Pdu {
   readonly [parsed]: true;
   /** The parsed event. Its `unsigned`, if any, is the sender's chatter: never stored, hashed or believed. */
   readonly json: JsonObject;
+  /** `json` without `unsigned`, or its numbers as they were sent where they are not doubles: what is hashed. */
+  readonly hashedJson: JsonObject;
   /** The bytes it came in, `unsigned` cut out: what is stored. */
   readonly text: string;
   /** The `event_id` field of room versions 1 and 2. */
@@ -71,7 +81,7 @@ class FormatError extends Error {
 
 /** Parses one event. `text` is its JSON as received (UTF-8 decoded). Never throws on bad input. */
 export function parsePdu(rules: RoomVersionRules, text: string, options: ParsePduOptions): ParsedPdu {
-  const parsedJson = parseJsonObject(text, rules.strictCanonicalJson);
+  const parsedJson = parseJsonObject(text, rules.strictCanonicalJson, 'unsigned');
   if (!parsedJson.ok) return parsedJson;
   try {
     return { ok: true, pdu: checkPdu(rules, parsedJson.value, text, options) };
@@ -86,14 +96,16 @@ export function parsePdu(rules: RoomVersionRules, text: string, options: ParsePd
 
 function checkPdu(rules: RoomVersionRules, json: JsonObject, text: string, options: ParsePduOptions): Pdu {
   const storedText = json.unsigned === undefined ? text : withoutTopLevelKey(text, 'unsigned');
-  checkSize(rules, json, storedText);
+  const hashedJson = rules.strictCanonicalJson ? json : (exactJsonObject(storedText) ?? json);
+  checkCanonical(rules, hashedJson, storedText);
   const type = field(rules, json, 'type');
-  const sender = parseUserId(field(rules, json, 'sender'));
+  const sender = parseUserId(field(rules, json, 'sender'), unitOf(rules));
   if (sender === undefined) throw new FormatError('bad-field', 'sender is not a user ID');
   const isCreate = type === 'm.room.create';
   checkHashesAndSignatures(json);
   const pdu: Omit<Pdu, typeof parsed> = {
     json,
+    hashedJson,
     text: storedText,
     statedEventId: statedEventId(rules, json),
     roomId: roomId(rules, json, isCreate),
@@ -101,8 +113,8 @@ function checkPdu(rules: RoomVersionRules, json: JsonObject, text: string, optio
     sender,
     stateKey: json.state_key === undefined ? undefined : field(rules, json, 'state_key'),
     content: object(json, 'content'),
-    depth: depth(json),
-    originServerTs: integer(json, 'origin_server_ts'),
+    depth: depth(rules, json),
+    originServerTs: integer(rules, json, 'origin_server_ts'),
     authEventIds: references(rules, json, 'auth_events', options.pushed ? AUTH_EVENTS_MAX : Number.POSITIVE_INFINITY),
     prevEventIds: references(rules, json, 'prev_events', options.pushed ? PREV_EVENTS_MAX : Number.POSITIVE_INFINITY),
   };
@@ -111,24 +123,31 @@ function checkPdu(rules: RoomVersionRules, json: JsonObject, text: string, optio
 
 /** A number that canonical JSON may write longer than the text does; only room versions 1 to 5 have them. */
 const EXPONENT = /\d[eE]/;
+/** What a text without a canonical form has somewhere: half of a surrogate pair (escaped, or it were not UTF-8), or a large integer. */
+const MAY_HAVE_NO_FORM = /\\u[dD][89a-fA-F]|\d{16}/;
 
 /**
- * Canonical JSON is never longer than the text it came in but for exponents, so other short text needs no second look.
- * verify-pdu.ts relies on the limit: its buffer holds no more.
+ * The event has a canonical form, and that is not too large. Canonical JSON is never longer than the text it came in but
+ * for exponents, so ordinary text needs no second look. verify-pdu.ts relies on the limit: its buffer holds no more.
  */
-function checkSize(rules: RoomVersionRules, json: JsonObject, text: string): void {
+function checkCanonical(rules: RoomVersionRules, hashedJson: JsonObject, text: string): void {
   const mayGrow = !rules.strictCanonicalJson && EXPONENT.test(text);
-  if (!mayGrow && (text.length * 3 <= PDU_BYTES_MAX || utf8Bytes(text) <= PDU_BYTES_MAX)) return;
-  const { unsigned: _, ...counted } = json;
+  const isSmall = !mayGrow && (text.length * 3 <= PDU_BYTES_MAX || utf8Bytes(text) <= PDU_BYTES_MAX);
+  if (isSmall && !MAY_HAVE_NO_FORM.test(text)) return;
+  const { unsigned: _, ...counted } = hashedJson;
   const bytes = utf8Bytes(canonicalJson(counted, rules.strictCanonicalJson));
   if (bytes > PDU_BYTES_MAX) throw new FormatError('too-large', `${bytes} bytes, more than ${PDU_BYTES_MAX}`);
+}
+
+function unitOf(rules: RoomVersionRules): LengthUnit {
+  return rules.fieldLimitsInBytes ? 'bytes' : 'code-points';
 }
 
 function field(rules: RoomVersionRules, json: JsonObject, name: string): string {
   const value = json[name];
   if (typeof value !== 'string') throw new FormatError('bad-field', `${name} is not a string`);
   if (value.length * 3 <= PDU_FIELD_BYTES_MAX) return value;
-  const size = rules.fieldLimitsInBytes ? utf8Bytes(value) : [...value].length;
+  const size = lengthIn(unitOf(rules), value);
   if (size > PDU_FIELD_BYTES_MAX) {
     throw new FormatError('field-too-large', `${name} is ${size} long, more than ${PDU_FIELD_BYTES_MAX}`);
   }
@@ -141,24 +160,27 @@ function object(json: JsonObject, name: string): JsonObject {
   return value;
 }
 
-function integer(json: JsonObject, name: string): number {
+/** An integer; one of room versions 1 to 5 beyond 2^53 - 1 counts as that, and is hashed as it was sent. */
+function integer(rules: RoomVersionRules, json: JsonObject, name: string): number {
   const value = json[name];
   if (typeof value !== 'number' || !Number.isInteger(value))
     throw new FormatError('bad-field', `${name} is not an integer`);
-  if (!Number.isSafeInteger(value)) throw new FormatError('integer-out-of-range', `${name} is beyond 2^53 - 1`);
-  return value;
+  if (Number.isSafeInteger(value)) return value;
+  if (rules.strictCanonicalJson) throw new FormatError('integer-out-of-range', `${name} is beyond 2^53 - 1`);
+  return Math.sign(value) * Number.MAX_SAFE_INTEGER;
 }
 
-function depth(json: JsonObject): number {
-  const value = integer(json, 'depth');
+function depth(rules: RoomVersionRules, json: JsonObject): number {
+  const value = integer(rules, json, 'depth');
   if (value < 0 || value > DEPTH_MAX)
     throw new FormatError('bad-field', `depth ${value} is not between 0 and 2^53 - 1`);
+  if ((json.depth as number) > OLD_DEPTH_MAX) throw new FormatError('integer-out-of-range', 'depth is beyond 2^63 - 1');
   return value;
 }
 
 function statedEventId(rules: RoomVersionRules, json: JsonObject): EventId | undefined {
   if (rules.eventIdForm !== 'domain') return undefined;
-  const id = parseEventId(field(rules, json, 'event_id'));
+  const id = parseEventId(field(rules, json, 'event_id'), unitOf(rules));
   if (id === undefined || !id.includes(':'))
     throw new FormatError('bad-field', 'event_id is not an event ID with a domain');
   return id;
@@ -166,7 +188,7 @@ function statedEventId(rules: RoomVersionRules, json: JsonObject): EventId | und
 
 function roomId(rules: RoomVersionRules, json: JsonObject, isCreate: boolean): RoomId | undefined {
   if (rules.roomIdIsCreateEventHash && isCreate && json.room_id === undefined) return undefined;
-  const id = parseRoomId(field(rules, json, 'room_id'));
+  const id = parseRoomId(field(rules, json, 'room_id'), unitOf(rules));
   if (id === undefined) throw new FormatError('bad-field', 'room_id is not a room ID');
   return id;
 }
@@ -187,7 +209,7 @@ function references(
   }
   const ids: EventId[] = [];
   for (const item of list as readonly JsonValue[]) {
-    const id = parseEventId(rules.eventReferenceForm === 'pair' ? pairId(item) : item);
+    const id = parseEventId(rules.eventReferenceForm === 'pair' ? pairId(item) : item, unitOf(rules));
     if (id === undefined) throw new FormatError('bad-field', `${name} holds something that is not an event reference`);
     ids.push(id);
   }

@@ -27,7 +27,10 @@ export interface RoomVersionRules {
   readonly enforceKeyValidity: boolean;
   /** Integers only, within ±(2^53 - 1) (v6+). */
   readonly strictCanonicalJson: boolean;
-  /** Size limits count bytes, and a field over its limit drops the event (v11+; before: code points). */
+  /**
+   * A field over 255 bytes drops the event (v11+). Before, a field over 255 code points drops it, and one within that but
+   * over 255 bytes leaves it rejected, so that later events can name it (as the reference homeserver does).
+   */
   readonly fieldLimitsInBytes: boolean;
   readonly redaction: RedactionRules;
   /** The event that is redacted stands in `content.redacts` (v11+), else at the top level. */

@@ -35,15 +35,15 @@ export function sign(message: Buffer, key: SigningKey): Buffer {
 }
 
 const signatureScratch = Buffer.alloc(SIGNATURE_BYTES + 2);
+/** Base64 of 64 bytes in either alphabet, padded or not; Node's decoder would skip whatever else stood between. */
+const SIGNATURE = /^[A-Za-z0-9+/_-]{86}(?:==)?$/;
 
 /**
  * Whether `signature` (base64 of either alphabet, padded or not) is that of `message` under `publicKey`. libsodium
- * refuses small-order points and non-canonical encodings; anything not 64 bytes long is refused here.
+ * refuses small-order points and non-canonical encodings; what is not base64 of 64 bytes is refused here.
  */
 export function verify(message: Buffer, signature: string, publicKey: Buffer): boolean {
-  // 64 bytes are 86 characters, 88 with padding.
-  if (signature.length < 86 || signature.length > 88) return false;
-  if (signatureScratch.write(signature, 'base64') !== SIGNATURE_BYTES) return false;
+  if (!SIGNATURE.test(signature) || signatureScratch.write(signature, 'base64') !== SIGNATURE_BYTES) return false;
   return verifyBytes(message, signatureScratch.subarray(0, SIGNATURE_BYTES), publicKey);
 }
 

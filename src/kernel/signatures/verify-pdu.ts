@@ -15,6 +15,7 @@ import type { JsonObject } from '../matrix/json.js';
 import { isJsonObject } from '../matrix/json.js';
 import { PDU_BYTES_MAX } from '../matrix/limits.js';
 import type { Pdu } from '../matrix/parse-pdu.js';
+import { redactContent } from '../matrix/redact.js';
 import type { RoomVersionRules } from '../matrix/room-versions.js';
 import { verify } from './ed25519.js';
 import { contentHashMatches, eventIdOf, pduForms, referenceHash } from './hash-pdu.js';
@@ -61,17 +62,29 @@ export type PduVerification =
 
 const scratch = Buffer.alloc(PDU_BYTES_MAX * 3 + 1024);
 
-/** The servers whose signature an event must bear. */
-export function requiredSigners(rules: RoomVersionRules, pdu: Pdu): ServerName[] {
+/** Key ID of a policy server's signature (server-server API, "Policy servers"): kept, and never needed here. */
+const POLICY_SERVER_KEY_ID = 'ed25519:policy_server';
+
+/**
+ * The servers whose signature an event must bear; undefined for a restricted join whose authorising user is no user ID.
+ * `content` is what is believed of the event: the redacted content where it does not match its hash, so that nobody
+ * makes another's plain invite of an unsigned one by adding a third-party invite that redaction takes away again.
+ */
+export function requiredSigners(
+  rules: RoomVersionRules,
+  pdu: Pdu,
+  content: JsonObject = pdu.content,
+): ServerName[] | undefined {
   const signers: ServerName[] = [];
-  const { content } = pdu;
   const isMember = pdu.type === 'm.room.member';
   const thirdParty = isMember && content.membership === 'invite' && content.third_party_invite !== undefined;
   if (!thirdParty) signers.push(serverNameOf(pdu.sender));
   if (pdu.statedEventId !== undefined) addSigner(signers, serverNameOf(pdu.statedEventId));
-  if (rules.restrictedJoins && isMember && content.membership === 'join') {
-    const authoriser = parseUserId(content.join_authorised_via_users_server);
-    if (authoriser !== undefined) addSigner(signers, serverNameOf(authoriser));
+  const authorising = content.join_authorised_via_users_server;
+  if (rules.restrictedJoins && isMember && content.membership === 'join' && authorising !== undefined) {
+    const authoriser = parseUserId(authorising);
+    if (authoriser === undefined) return undefined;
+    addSigner(signers, serverNameOf(authoriser));
   }
   return signers;
 }
@@ -92,7 +105,7 @@ export interface HashedPdu {
 
 /** Hashes one event. Throws CanonicalJsonError where it has no canonical form. */
 export function hashPdu(rules: RoomVersionRules, pdu: Pdu): HashedPdu {
-  const forms = pduForms(rules, pdu.json);
+  const forms = pduForms(rules, pdu.hashedJson);
   const message = scratch.subarray(0, scratch.write(forms.signedText, 0, 'utf8'));
   const reference = referenceHash(message);
   const eventId = eventIdOf(rules, reference, pdu.statedEventId);
@@ -127,7 +140,13 @@ export function verifyHashedPdu(
 ): PduVerification {
   const { eventId, eventKey } = hashed;
   const needs: KeyNeed[] = [];
-  for (const signer of requiredSigners(rules, pdu)) {
+  const content = hashed.contentMatches ? pdu.content : redactContent(rules.redaction, pdu.type, pdu.content);
+  const signers = requiredSigners(rules, pdu, content);
+  if (signers === undefined) {
+    const reason = 'join_authorised_via_users_server is not a user ID: no server can have signed for it';
+    return { outcome: 'dropped', eventId, eventKey, code: 'no-signature', reason };
+  }
+  for (const signer of signers) {
     const failure = checkSigner(rules, pdu, signer, hashed.message, keys, needs);
     if (failure !== undefined) return { outcome: 'dropped', eventId, eventKey, ...failure };
   }
@@ -140,7 +159,10 @@ interface SignatureFailure {
   readonly reason: string;
 }
 
-/** One good signature of `signer` suffices. Keys that are not to be had go to `needs` when no signature was good. */
+/**
+ * Every signature of `signer` under a key that is known and valid must be good, and one must be. Others are skipped; where
+ * there are only those, their keys go to `needs`. Appendices, "Checking for a Signature".
+ */
 function checkSigner(
   rules: RoomVersionRules,
   pdu: Pdu,
@@ -152,21 +174,22 @@ function checkSigner(
   const signatures = (pdu.json.signatures as JsonObject)[signer];
   if (!isJsonObject(signatures)) return { code: 'no-signature', reason: `no signature of ${signer}` };
   const missing: KeyNeed[] = [];
-  let tried = 0;
+  let good = 0;
   for (const keyId in signatures) {
     const signature = signatures[keyId];
-    if (!keyId.startsWith('ed25519:') || typeof signature !== 'string') continue;
-    tried += 1;
+    if (!keyId.startsWith('ed25519:') || keyId === POLICY_SERVER_KEY_ID || typeof signature !== 'string') continue;
     const minimumValidUntilTs = rules.enforceKeyValidity ? pdu.originServerTs : 0;
     const key = keys(signer, keyId as KeyId);
     if (key === undefined || key.validUntilTs < minimumValidUntilTs) {
       missing.push({ server: signer, keyId: keyId as KeyId, minimumValidUntilTs });
     } else if (verify(message, signature, key.publicKey)) {
-      return undefined;
+      good += 1;
+    } else {
+      return { code: 'bad-signature', reason: `the signature of ${signer} with ${keyId} does not verify` };
     }
   }
-  if (tried === 0) return { code: 'no-signature', reason: `no ed25519 signature of ${signer}` };
-  if (missing.length === 0) return { code: 'bad-signature', reason: `the signature of ${signer} does not verify` };
+  if (good > 0) return undefined;
+  if (missing.length === 0) return { code: 'no-signature', reason: `no ed25519 signature of ${signer}` };
   needs.push(...missing);
   return undefined;
 }

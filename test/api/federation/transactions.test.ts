@@ -69,6 +69,27 @@ describe('send', () => {
     }
   });
 
+  it('hands on PDUs with numbers that a double does not keep, however the body is spelled', async () => {
+    const received: string[] = [];
+    served.receivePdus = async (_origin, _roomId, pdus) => {
+      received.push(...pdus.map((pdu) => pdu.toString('utf8')));
+      return new Map();
+    };
+    const pdu = '{"room_id":"!a:hs2", "content":{"y":9007199254740993,"x":1.0}}';
+    const canonical = '{"edus":[],"pdus":[{"content":{"x":1.0,"y":9007199254740993},"room_id":"!a:hs2"}]}';
+    const rest = `"destination":"hs1","method":"PUT","origin":"hs2","uri":${JSON.stringify(SEND)}}`;
+    const signature = sign(Buffer.from(`{"content":${canonical},${rest}`), HS2_KEY)
+      .toString('base64')
+      .slice(0, 86);
+    const authorization = `X-Matrix origin=hs2,destination=hs1,key="${HS2_KEY.keyId}",sig="${signature}"`;
+    const bodyText = `{ "pdus" : [${pdu}], "edus" : [] }`;
+    const call = { content: JSON.parse(bodyText) as JsonObject, authorization };
+    expect(await served.call('PUT', SEND, { ...call, bodyText })).toMatchObject({ status: 200 });
+    expect(received).toEqual([pdu]);
+    const changed = bodyText.replace('993', '992');
+    expect(await served.call('PUT', SEND, { ...call, bodyText: changed })).toMatchObject({ status: 401 });
+  });
+
   it('hands on a PDU with a float, whose signature covers the body as it was sent', async () => {
     const received: string[] = [];
     served.receivePdus = async (_origin, _roomId, pdus) => {

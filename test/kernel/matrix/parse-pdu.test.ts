@@ -119,11 +119,57 @@ describe('parsing a PDU', () => {
     for (const change of badOld) expect(codeOf(change, '1'), JSON.stringify(change)).toBe('bad-field');
   });
 
-  it('drops integers beyond 2^53 - 1', () => {
-    expect(codeOf(`${JSON.stringify({ ...EVENT, depth: undefined }).slice(0, -1)},"depth":9007199254740992}`)).toBe(
-      'integer-out-of-range',
-    );
-    expect(codeOf({ depth: 2 ** 53 - 1 })).toBe('ok');
+  it('drops integers beyond 2^53 - 1 from room version 6 on', () => {
+    expect(codeOf({ depth: 2 ** 53 - 1, content: { n: -(2 ** 53) + 1 } })).toBe('ok');
+    for (const version of ['6', '11', '12']) {
+      expect(codeOf({ depth: 2 ** 53 }, version)).toBe('integer-out-of-range');
+      expect(codeOf({ origin_server_ts: 2 ** 53 }, version)).toBe('integer-out-of-range');
+      expect(codeOf({ content: { n: 2 ** 53 } }, version)).toBe('integer-out-of-range');
+      expect(codeOf({ content: { n: -(2 ** 53) } }, version)).toBe('integer-out-of-range');
+    }
+    expect(codeOf({ content: { n: 2 ** 53 } }, '5')).toBe('ok');
+  });
+
+  it('takes a depth of up to 2^63 - 1 in room versions 1 to 5 and counts it as the largest', () => {
+    const withDepth = (depth: string) =>
+      JSON.stringify({ ...EVENT, depth: 0 }).replace('"depth":0', `"depth":${depth}`);
+    for (const depth of ['9007199254740992', '9223372036854775807']) {
+      expect(parse(withDepth(depth), '5')).toMatchObject({ ok: true, pdu: { depth: Number.MAX_SAFE_INTEGER } });
+    }
+    expect(codeOf(withDepth('18446744073709551615'), '5')).toBe('integer-out-of-range');
+    expect(parse({ origin_server_ts: -(2 ** 60) }, '5')).toMatchObject({
+      pdu: { originServerTs: Number.MIN_SAFE_INTEGER },
+    });
+  });
+
+  it('drops half of a surrogate pair in any room version, but not in unsigned', () => {
+    for (const version of ['1', '5', '6', '11']) {
+      expect(codeOf({ content: { body: '\ud800' } }, version)).toBe('lone-surrogate');
+      expect(codeOf({ content: { '\udc00': 1 } }, version)).toBe('lone-surrogate');
+      expect(codeOf({ content: { body: '\ud83d\ude00' } }, version)).toBe('ok');
+      expect(codeOf({ unsigned: { body: '\ud800' } }, version)).toBe('ok');
+    }
+    expect(codeOf(raw(String.raw`"x":"\uD83D\uDE00"`))).toBe('ok');
+    expect(codeOf(raw(String.raw`"x":"\uDE00\uD83D"`))).toBe('lone-surrogate');
+  });
+
+  it('drops no event for what its unsigned says: that is never hashed nor believed', () => {
+    for (const chatter of [
+      '{"x":1.5}',
+      '{"x":1,"x":2}',
+      '[-0,{"a":{"b":1,"b":2}}]',
+      '{"x":1e400,"y":9007199254740993}',
+    ]) {
+      expect(parse(raw(`"unsigned":${chatter},"z":1`)), chatter).toMatchObject({
+        ok: true,
+        pdu: { text: raw('"z":1') },
+      });
+      expect(codeOf(raw(`"unsigned":${chatter},"z":1.5`)), chatter).toBe('not-an-integer');
+      expect(codeOf(raw(`"unsigned":${chatter},"z":{"a":1,"a":2}`)), chatter).toBe('duplicate-key');
+      expect(codeOf(raw(`"z":{"unsigned":${chatter}}`)), chatter).not.toBe('ok');
+    }
+    expect(codeOf(raw('"unsigned":{},"unsigned":{}'))).toBe('duplicate-key');
+    expect(codeOf(raw(`"unsigned":${'['.repeat(600)}${']'.repeat(600)}`))).toBe('too-deep');
   });
 
   it('needs no room_id on the create event where the room ID is its hash', () => {
@@ -132,13 +178,38 @@ describe('parsing a PDU', () => {
     expect(codeOf({ room_id: undefined }, '12')).toBe('bad-field');
   });
 
-  it('limits fields to 255 bytes from room version 11 on and to 255 code points before', () => {
+  it('limits type and state_key to 255 bytes from room version 11 on and to 255 code points before', () => {
     const emoji = '😀'.repeat(PDU_FIELD_BYTES_MAX);
-    expect(codeOf({ type: 'a'.repeat(PDU_FIELD_BYTES_MAX) })).toBe('ok');
-    expect(codeOf({ type: 'a'.repeat(PDU_FIELD_BYTES_MAX + 1) })).toBe('field-too-large');
-    expect(codeOf({ state_key: emoji })).toBe('field-too-large');
-    expect(codeOf({ state_key: emoji }, '10')).toBe('ok');
-    expect(codeOf({ state_key: `${emoji}a` }, '10')).toBe('field-too-large');
+    for (const name of ['type', 'state_key']) {
+      expect(codeOf({ [name]: 'a'.repeat(PDU_FIELD_BYTES_MAX) })).toBe('ok');
+      expect(codeOf({ [name]: 'a'.repeat(PDU_FIELD_BYTES_MAX + 1) })).toBe('field-too-large');
+      expect(codeOf({ [name]: `${'é'.repeat(127)}a` })).toBe('ok');
+      expect(codeOf({ [name]: 'é'.repeat(128) })).toBe('field-too-large');
+      expect(codeOf({ [name]: emoji }, '10')).toBe('ok');
+      expect(codeOf({ [name]: `${emoji}a` }, '10')).toBe('field-too-large');
+    }
+  });
+
+  it('limits sender, room_id and event_id the same way', () => {
+    const id = (sigil: string, letter: string, length: number) =>
+      `${sigil}${letter.repeat(length - ':a.test'.length - 1)}:a.test`;
+    for (const [name, sigil] of [
+      ['sender', '@'],
+      ['room_id', '!'],
+    ] as const) {
+      for (const version of ['1', '10', '11', '12']) {
+        expect(codeOf({ [name]: id(sigil, 'a', PDU_FIELD_BYTES_MAX) }, version)).toBe('ok');
+        expect(codeOf({ [name]: id(sigil, 'a', PDU_FIELD_BYTES_MAX + 1) }, version)).toBe('field-too-large');
+      }
+      expect(codeOf({ [name]: id(sigil, 'é', PDU_FIELD_BYTES_MAX) }, '10')).toBe('ok');
+      expect(codeOf({ [name]: id(sigil, 'é', PDU_FIELD_BYTES_MAX) }, '11')).toBe('field-too-large');
+    }
+    expect(codeOf({ event_id: id('$', 'é', PDU_FIELD_BYTES_MAX) }, '2')).toBe('ok');
+    expect(codeOf({ event_id: id('$', 'é', PDU_FIELD_BYTES_MAX + 1) }, '2')).toBe('field-too-large');
+    expect(codeOf({ auth_events: [`$${'é'.repeat(PDU_FIELD_BYTES_MAX - 1)}`] }, '10')).toBe('ok');
+    expect(codeOf({ auth_events: [`$${'é'.repeat(PDU_FIELD_BYTES_MAX)}`] }, '10')).toBe('bad-field');
+    expect(codeOf({ auth_events: [`$${'é'.repeat(127)}`] })).toBe('ok');
+    expect(codeOf({ auth_events: [`$${'é'.repeat(128)}`] })).toBe('bad-field');
   });
 
   it('limits prev_events and auth_events of what is pushed only', () => {
