@@ -3,6 +3,7 @@
 import { run as authChecks } from './auth-checks.js';
 import { run as canonicalJson } from './canonical-json.js';
 import type { BenchReport, BenchSize } from './measure.js';
+import { run as resolveStates } from './resolve-states.js';
 import { run as splitResponse } from './split-response.js';
 import { run as stateGroups } from './state-groups.js';
 import { run as storeWrites } from './store-writes.js';
@@ -14,5 +15,6 @@ export const benches: Readonly<Record<string, (size: BenchSize) => Promise<Bench
   verify,
   'auth-checks': authChecks,
   'state-groups': stateGroups,
+  'resolve-states': resolveStates,
   'store-writes': storeWrites,
 };

@@ -1,6 +1,10 @@
 /**
- * The events of one room, read from the store as state resolution asks for them. What an event's record holds is read from
- * there; a body is parsed only when its content or its prev_events are asked for, which an ordinary membership's never are.
+ * The events of one room, read from the store as state resolution asks for them, and kept. What an event's record holds is
+ * read from there; a body is parsed only when its content or its prev_events are asked for, which an ordinary membership's
+ * never are.
+ *
+ * Contents are those received, redacted only where the content hash failed: which redactions have arrived meanwhile differs
+ * from server to server, and the resolved state must not.
  */
 
 import type { AuthEvent } from '../kernel/matrix/auth-event.js';
@@ -12,21 +16,28 @@ import type { RoomVersionRules } from '../kernel/matrix/room-versions.js';
 import type { EventSource } from '../kernel/state-res/event-source.js';
 import type { EventRecord } from '../store/event-record.js';
 import { RecordFlag } from '../store/event-record.js';
-import { eventStatus, VERDICT_BITS, Verdict } from '../store/event-status.js';
-import { eventIdOfRecord, eventNidOf, isRedacted, loadBody, loadRecord, referencedIds } from '../store/events.js';
+import { eventStatuses, VERDICT_BITS, Verdict } from '../store/event-status.js';
+import { eventIdOfRecord, eventNidOf, loadRecord, referencedIds } from '../store/events.js';
 import type { EventNid } from '../store/nids.js';
 import { NO_EVENT } from '../store/nids.js';
 import type { StoreReader } from '../store/open-store.js';
 
-/** Events of one resolution that are kept at once; 1 KB each. */
-const EVENTS_KEPT_MAX = 50_000;
+/** What an event takes in memory: itself, its ID, its record, its entries in two maps. */
+const EVENT_BYTES = 800;
+/** Events whose statuses are read together. */
+const STATUS_PAGE = 1024;
+/** What each byte of a parsed body takes: the objects, and what the rules remember of them. */
+const BODY_FACTOR = 5;
 
 export class StoredEvents implements EventSource {
   readonly reader: StoreReader;
   readonly rules: RoomVersionRules;
   readonly roomId: RoomId;
-  readonly #byId = new Map<EventId, StoredEvent | undefined>();
-  readonly #byNid = new Map<EventNid, StoredEvent | undefined>();
+  readonly #byId = new Map<EventId, StoredEvent>();
+  readonly #byNid = new Map<EventNid, StoredEvent>();
+  /** Status bytes by NID / STATUS_PAGE. */
+  readonly #statuses = new Map<number, Uint8Array>();
+  #bodyBytes = 0;
 
   constructor(reader: StoreReader, rules: RoomVersionRules, roomId: RoomId) {
     this.reader = reader;
@@ -34,32 +45,57 @@ export class StoredEvents implements EventSource {
     this.roomId = roomId;
   }
 
+  /** Bytes of memory that the events kept take, by estimate. */
+  get bytes(): number {
+    return EVENT_BYTES * this.#byNid.size + BODY_FACTOR * this.#bodyBytes;
+  }
+
+  /** Verdicts can change between resolutions; nothing else of an event does. */
+  forgetVerdicts(): void {
+    this.#statuses.clear();
+  }
+
   event(id: EventId): StoredEvent | undefined {
     const kept = this.#byId.get(id);
-    if (kept !== undefined || this.#byId.has(id)) return kept;
+    if (kept !== undefined) return kept;
     const nid = eventNidOf(this.reader, id);
-    const event = nid === undefined ? undefined : this.byNid(nid);
-    if (event === undefined) this.#byId.set(id, undefined);
-    return event;
+    return nid === undefined ? undefined : this.byNid(nid);
   }
 
   /** The event of a NID, or undefined while only its ID is known. */
   byNid(nid: EventNid): StoredEvent | undefined {
     const kept = this.#byNid.get(nid);
-    if (kept !== undefined || nid === NO_EVENT || this.#byNid.has(nid)) return kept;
-    if (this.#byNid.size >= EVENTS_KEPT_MAX) {
-      this.#byNid.clear();
-      this.#byId.clear();
-    }
+    if (kept !== undefined || nid === NO_EVENT) return kept;
     const record = loadRecord(this.reader, nid);
-    const event = record === undefined ? undefined : new StoredEvent(this, nid, record);
+    if (record === undefined) return undefined;
+    const event = new StoredEvent(this, nid, record);
     this.#byNid.set(nid, event);
-    if (event !== undefined) this.#byId.set(event.eventId, event);
+    this.#byId.set(event.eventId, event);
     return event;
+  }
+
+  isRejected(nid: EventNid): boolean {
+    const page = Math.floor(nid / STATUS_PAGE);
+    let statuses = this.#statuses.get(page);
+    if (statuses === undefined) {
+      statuses = eventStatuses(this.reader, (page * STATUS_PAGE) as EventNid, STATUS_PAGE);
+      this.#statuses.set(page, statuses);
+    }
+    return ((statuses[nid % STATUS_PAGE] as number) & VERDICT_BITS) === Verdict.rejected;
+  }
+
+  /** A body as the hash check left it; an empty one where only the record is stored. */
+  loadChecked(nid: EventNid, record: EventRecord): JsonObject {
+    const text = this.reader.tables.event_body_by_nid.getBinaryFast(nid)?.toString('utf8');
+    if (text === undefined) return {};
+    this.#bodyBytes += text.length;
+    const received = JSON.parse(text) as JsonObject;
+    const hashFailed = (record.flags & RecordFlag.redacted) !== 0;
+    return hashFailed ? redactEvent(this.rules.redaction, received) : received;
   }
 }
 
-/** A stored event as the rules see it: in its checked form, redacted where its hash failed or a redaction applied. */
+/** A stored event as the rules see it. */
 export class StoredEvent implements AuthEvent {
   readonly nid: EventNid;
   readonly eventId: EventId;
@@ -69,18 +105,15 @@ export class StoredEvent implements AuthEvent {
   readonly sender: UserId;
   readonly originServerTs: number;
   readonly depth: number;
-  readonly rejected: boolean;
   readonly #events: StoredEvents;
   readonly #record: EventRecord;
-  readonly #status: number;
-  #json: JsonObject | undefined;
+  #body: JsonObject | undefined;
   #content: JsonObject | undefined;
   #authEventIds: readonly EventId[] | undefined;
 
   constructor(events: StoredEvents, nid: EventNid, record: EventRecord) {
     this.#events = events;
     this.#record = record;
-    this.#status = eventStatus(events.reader, nid);
     this.nid = nid;
     this.eventId = eventIdOfRecord(events.reader, nid, record);
     this.roomId = events.roomId;
@@ -89,7 +122,10 @@ export class StoredEvent implements AuthEvent {
     this.sender = record.sender;
     this.originServerTs = record.originServerTs;
     this.depth = record.depth;
-    this.rejected = (this.#status & VERDICT_BITS) === Verdict.rejected;
+  }
+
+  get rejected(): boolean {
+    return this.#events.isRejected(this.nid);
   }
 
   get content(): JsonObject {
@@ -103,18 +139,18 @@ export class StoredEvent implements AuthEvent {
   }
 
   get prevEventIds(): readonly EventId[] {
-    return referencedIds(this.#body().prev_events);
+    return referencedIds(this.#read().prev_events);
   }
 
   get redacts(): EventId | undefined {
-    const { redacts } = this.#body();
+    const { redacts } = this.#read();
     return typeof redacts === 'string' ? (redacts as EventId) : undefined;
   }
 
   #readContent(): JsonObject {
     const { flags, membership } = this.#record;
     if ((flags & RecordFlag.richContent) === 0 && membership !== '') return { membership };
-    const { content } = this.#body();
+    const { content } = this.#read();
     return isJsonObject(content) ? content : {};
   }
 
@@ -123,19 +159,14 @@ export class StoredEvent implements AuthEvent {
     const ids: EventId[] = [];
     for (const nid of this.#record.authNids) {
       const event = this.#events.byNid(nid);
-      if (event === undefined) return referencedIds(this.#body().auth_events);
+      if (event === undefined) return referencedIds(this.#read().auth_events);
       ids.push(event.eventId);
     }
     return ids;
   }
 
-  #body(): JsonObject {
-    if (this.#json === undefined) {
-      const text = loadBody(this.#events.reader, this.nid)?.toString('utf8');
-      const received = text === undefined ? {} : (JSON.parse(text) as JsonObject);
-      const { redaction } = this.#events.rules;
-      this.#json = isRedacted(this.#record, this.#status) ? redactEvent(redaction, received) : received;
-    }
-    return this.#json;
+  #read(): JsonObject {
+    this.#body ??= this.#events.loadChecked(this.nid, this.#record);
+    return this.#body;
   }
 }

@@ -10,6 +10,7 @@ const ANSWERS: Readonly<Record<string, string>> = {
   verify: '1282401f1bb3',
   'auth-checks': '6e96c58b98d9',
   'state-groups': 'a70443461aed',
+  'resolve-states': '11084a467902',
   'store-writes': '8e188fec2110',
 };
 

@@ -6,14 +6,17 @@ import { withStore } from '../../bench/stored-room.js';
 import type { AuthEvent } from '../../src/kernel/matrix/auth-event.js';
 import { resolveState } from '../../src/kernel/state-res/resolve-state.js';
 import { type StateMap, stateKeyOf } from '../../src/kernel/state-res/state-map.js';
+import { RecordFlag } from '../../src/store/event-record.js';
+import { StatusBit, setEventStatus, Verdict } from '../../src/store/event-status.js';
 import type { RoomNid, StateGroupNid } from '../../src/store/nids.js';
 import { NO_EVENT } from '../../src/store/nids.js';
 import type { Store } from '../../src/store/open-store.js';
-import { AuthGraphs, moveToGroup } from '../../src/workers/auth-graphs.js';
 import { resolveGroups, type StateSetInput } from '../../src/workers/jobs/resolve-groups.js';
+import { ResolvedRooms } from '../../src/workers/resolved-rooms.js';
+import { StoredEvents } from '../../src/workers/stored-events.js';
 import { WorkerContext } from '../../src/workers/worker-context.js';
 import { attempt, growForks } from '../rooms/random-forks.js';
-import { BOB, CAROL, type Fork, printState, RoomBuilder } from '../rooms/room-builder.js';
+import { ALICE, BOB, CAROL, type Fork, printState, RoomBuilder } from '../rooms/room-builder.js';
 import { nidOf, storeEvents, storeState } from '../rooms/stored-forks.js';
 
 /** The state that the job's changes make of the first set. */
@@ -127,58 +130,105 @@ describe.each(['1', '2', '10', '11', '12'])('the resolution of stored states of 
   });
 });
 
-describe('the auth graphs of a thread', () => {
-  /** One room, told apart by its NID only: the graphs do not ask what a room is called. */
+describe('what a thread keeps of rooms that it resolved', () => {
+  /** One room, told apart by its NID only: what is kept does not ask what a room is called. */
   const room = new RoomBuilder('11');
   const base = room.startWith([BOB, CAROL], { [BOB]: 50 });
-  const GRAPH_EVENTS = base.state.size;
 
-  const useOf = (graphs: AuthGraphs, store: Store, roomNid: number, group: StateGroupNid) =>
-    graphs.use(store, { roomNid: roomNid as RoomNid, roomId: room.roomId, rules: room.rules }, (current) => {
-      const isNew = current.graph.size === 0;
-      moveToGroup(store, current, group);
+  const useOf = (rooms: ResolvedRooms, store: Store, roomNid: number, group: StateGroupNid) =>
+    rooms.use(store, { roomNid: roomNid as RoomNid, roomId: room.roomId, rules: room.rules }, (kept) => {
+      const isNew = kept.graph.size === 0;
+      kept.moveTo(group);
       return isNew;
     });
 
-  it('are kept up to a number of events, those used last', async () => {
+  it('is limited in bytes: rooms used last are kept', async () => {
     await withStore((store) => {
       const group = storeState(store, storeEvents(store, room), base.state);
-      const graphs = new AuthGraphs(2 * GRAPH_EVENTS);
-      expect([1, 2, 1, 3].map((nid) => useOf(graphs, store, nid, group))).toEqual([true, true, false, true]);
-      expect(graphs.size).toBe(2 * GRAPH_EVENTS);
-      expect([1, 3, 2].map((nid) => useOf(graphs, store, nid, group))).toEqual([false, false, true]);
-      const none = new AuthGraphs(GRAPH_EVENTS - 1);
+      const one = new ResolvedRooms();
+      useOf(one, store, 1, group);
+      const rooms = new ResolvedRooms(2 * one.bytes);
+      expect([1, 2, 1, 3].map((nid) => useOf(rooms, store, nid, group))).toEqual([true, true, false, true]);
+      expect(rooms.bytes).toBe(2 * one.bytes);
+      expect([1, 3, 2].map((nid) => useOf(rooms, store, nid, group))).toEqual([false, false, true]);
+      const none = new ResolvedRooms(one.bytes - 1);
       expect([1, 1].map((nid) => useOf(none, store, nid, group))).toEqual([true, true]);
-      expect(none.size).toBe(0);
+      expect(none.bytes).toBe(0);
     });
   });
 
-  it('are forgotten when a resolution fails half-way', async () => {
+  it('counts the bodies that were parsed', async () => {
+    await withStore((store) => {
+      storeEvents(store, room);
+      const events = new StoredEvents(store, room.rules, room.roomId);
+      const levels = events.event(room.idOf('power-levels'))!;
+      const before = events.bytes;
+      expect(levels.content).toEqual(room.event(levels.eventId)!.content);
+      expect(events.bytes).toBeGreaterThan(before);
+    });
+  });
+
+  it('has contents as received, whatever redactions came meanwhile, and redacted ones where the hash failed', async () => {
+    const spoken = new RoomBuilder('11');
+    spoken.state(spoken.startWith([]), 'topic', ALICE, 'm.room.topic', { topic: 'said' });
+    const id = spoken.idOf('topic');
+    await withStore((store) => {
+      storeEvents(store, spoken);
+      const nid = nidOf(store, id);
+      store.write((writer) => setEventStatus(writer, nid, Verdict.accepted | StatusBit.redacted));
+      store.refresh();
+      expect(new StoredEvents(store, spoken.rules, spoken.roomId).event(id)?.content).toEqual({ topic: 'said' });
+      store.write((writer) => {
+        const record = Buffer.from(writer.tables.event_record_by_nid.getBinaryFast(nid)!);
+        record[24]! |= RecordFlag.redacted;
+        writer.tables.event_record_by_nid.put(nid, record);
+      });
+      store.refresh();
+      expect(new StoredEvents(store, spoken.rules, spoken.roomId).event(id)?.content).toEqual({});
+    });
+  });
+
+  it('has no verdicts: those are read anew', async () => {
+    await withStore((store) => {
+      const roomNid = storeEvents(store, room);
+      const rooms = new ResolvedRooms();
+      const topicIs = () =>
+        rooms.use(store, { roomNid, roomId: room.roomId, rules: room.rules }, ({ events }) =>
+          events.event(room.idOf('join-bob')),
+        )?.rejected;
+      expect(topicIs()).toBe(false);
+      store.write((writer) => setEventStatus(writer, nidOf(store, room.idOf('join-bob')), Verdict.rejected));
+      store.refresh();
+      expect(topicIs()).toBe(true);
+    });
+  });
+
+  it('is forgotten when a resolution fails half-way', async () => {
     await withStore((store) => {
       const group = storeState(store, storeEvents(store, room), base.state);
-      const graphs = new AuthGraphs();
-      useOf(graphs, store, 1, group);
-      const graphRoom = { roomNid: 1 as RoomNid, roomId: room.roomId, rules: room.rules };
+      const rooms = new ResolvedRooms();
+      useOf(rooms, store, 1, group);
+      const toResolve = { roomNid: 1 as RoomNid, roomId: room.roomId, rules: room.rules };
       expect(() =>
-        graphs.use(store, graphRoom, () => {
+        rooms.use(store, toResolve, () => {
           throw new Error('half-way');
         }),
       ).toThrow('half-way');
-      expect(useOf(graphs, store, 1, group)).toBe(true);
+      expect(useOf(rooms, store, 1, group)).toBe(true);
     });
   });
 
-  it('are made anew when an event that was not known is stored', async () => {
+  it('is made anew when an event that was not known is stored', async () => {
     await withStore((store) => {
       const late = room.event(room.idOf('power-levels'))!;
       const before = new RoomBuilder('11');
       for (const [id, event] of room.events) if (event !== late) before.events.set(id, event);
       const state = new Map([...base.state].filter(([, id]) => id !== late.eventId));
       const group = storeState(store, storeEvents(store, before), state);
-      const graphs = new AuthGraphs();
-      expect([1, 1].map((nid) => useOf(graphs, store, nid, group))).toEqual([true, false]);
+      const rooms = new ResolvedRooms();
+      expect([1, 1].map((nid) => useOf(rooms, store, nid, group))).toEqual([true, false]);
       storeEvents(store, room);
-      expect([1, 1].map((nid) => useOf(graphs, store, nid, group))).toEqual([true, false]);
+      expect([1, 1].map((nid) => useOf(rooms, store, nid, group))).toEqual([true, false]);
     });
   });
 });

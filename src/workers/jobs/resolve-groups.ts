@@ -7,6 +7,7 @@
  */
 
 import type { EventId, RoomId } from '../../kernel/matrix/ids.js';
+import type { RoomVersionRules } from '../../kernel/matrix/room-versions.js';
 import { verifyInviteSignature } from '../../kernel/signatures/verify-invite-signature.js';
 import { resolveConflicts } from '../../kernel/state-res/resolve-conflicts.js';
 import { type StateKey, splitStateKey, stateKeyOf } from '../../kernel/state-res/state-map.js';
@@ -15,8 +16,7 @@ import type { EventNid, RoomNid, StateGroupNid } from '../../store/nids.js';
 import { NO_EVENT } from '../../store/nids.js';
 import type { StoreReader } from '../../store/open-store.js';
 import { differingEntries, stateEvent } from '../../store/state-groups.js';
-import { type GraphRoom, moveToGroup, type RoomAuthGraph } from '../auth-graphs.js';
-import { StoredEvents } from '../stored-events.js';
+import type { ResolvedRoom } from '../resolved-rooms.js';
 import type { WorkerContext } from '../worker-context.js';
 
 /** A state: a stored group with changes on top, or (group 0) nothing but the changes. */
@@ -54,50 +54,69 @@ interface ComparedSets {
 
 export function resolveGroups(input: ResolveGroupsInput, context: WorkerContext): ResolveGroupsOutput {
   const rules = context.rulesOf(input.roomVersion);
-  const { reader } = context;
-  const { roomNid, roomId, sets } = input;
+  const { roomNid, roomId } = input;
+  return context.resolvedRooms.use(context.reader, { roomNid, roomId, rules }, (room) =>
+    resolveIn(room, input, rules, context.reader),
+  );
+}
+
+function resolveIn(
+  room: ResolvedRoom,
+  { roomNid, sets }: ResolveGroupsInput,
+  rules: RoomVersionRules,
+  reader: StoreReader,
+): ResolveGroupsOutput {
+  const { events, graph } = room;
   const compared = compareSets(reader, roomNid, sets);
-  const source = new StoredEvents(reader, rules, roomId);
   const conflictedNids: EventNid[] = [];
   const conflicted = new Map<StateKey, EventId[]>();
   for (const [key, row] of compared.differing) {
     const ids: EventId[] = [];
     for (const nid of new Set(row)) {
-      const event = source.byNid(nid);
+      const event = events.byNid(nid);
       if (event === undefined) continue;
       conflictedNids.push(nid);
       ids.push(event.eventId);
     }
     conflicted.set(key, ids);
   }
-  const base = (sets[0] as StateSetInput).group;
-  const unconflicted = (key: StateKey): EventId | undefined => {
-    if (conflicted.has(key)) return undefined;
-    const [type, stateKey] = splitStateKey(key);
-    return source.byNid(compared.agreed.get(key) ?? stateEvent(reader, roomNid, base, type, stateKey))?.eventId;
-  };
+  const usesChains = rules.stateResolution !== 'v1' && conflicted.size > 0;
+  const authDifference = usesChains ? authDifferenceOf(reader, roomNid, compared, room) : [];
+  const subgraph = rules.stateResolution === 'v2.1' ? graph.conflictedSubgraph(conflictedNids) : [];
   const idsOf = (nids: readonly number[]): EventId[] =>
-    nids.map((nid) => source.byNid(nid as EventNid)?.eventId).filter((id) => id !== undefined);
-  const replayed = { authDifference: [] as number[], subgraph: [] as number[] };
-  if (rules.stateResolution !== 'v1' && conflicted.size > 0) {
-    context.authGraphs.use(reader, { roomNid, roomId, rules } satisfies GraphRoom, (current) => {
-      replayed.authDifference = authDifference(reader, roomNid, compared, current);
-      if (rules.stateResolution === 'v2.1') replayed.subgraph = current.graph.conflictedSubgraph(conflictedNids);
-    });
-  }
+    nids.map((nid) => events.byNid(nid as EventNid)?.eventId).filter((id) => id !== undefined);
   const resolution = resolveConflicts(
     rules,
     {
       conflicted,
-      unconflicted,
-      authDifference: idsOf(replayed.authDifference),
-      conflictedSubgraph: idsOf(replayed.subgraph),
-      source,
+      unconflicted: unconflictedOf(reader, roomNid, compared, room),
+      authDifference: idsOf(authDifference),
+      conflictedSubgraph: idsOf(subgraph),
+      source: events,
     },
     { verifyInviteSignature },
   );
-  const nidOf = (id: EventId): EventNid => source.event(id)?.nid ?? NO_EVENT;
+  const nidOf = (id: EventId): EventNid => events.event(id)?.nid ?? NO_EVENT;
   return { changes: changesOf(compared, resolution.resolved, nidOf), rejected: resolution.rejected };
+}
+
+/** The unconflicted state map, read key by key and remembered: the same few keys are asked for by every check. */
+function unconflictedOf(
+  reader: StoreReader,
+  room: RoomNid,
+  { sets, differing, agreed }: ComparedSets,
+  { events }: ResolvedRoom,
+): (key: StateKey) => EventId | undefined {
+  const { group } = sets[0] as StateSetInput;
+  const found = new Map<StateKey, EventId | undefined>();
+  return (key) => {
+    if (found.has(key)) return found.get(key);
+    const [type, stateKey] = splitStateKey(key);
+    const nid = agreed.get(key) ?? stateEvent(reader, room, group, type, stateKey);
+    const id = differing.has(key) ? undefined : events.byNid(nid)?.eventId;
+    found.set(key, id);
+    return id;
+  };
 }
 
 /** Finds where the sets differ: groups by their chunks, overlays by their keys. */
@@ -139,11 +158,11 @@ function keyOf(reader: StoreReader, nid: EventNid): StateKey | undefined {
  * The auth difference: the graph counts the auth chain of one set's group. What the sets do not share is left out for the
  * moment, so that the graph stands at what all of them have in common.
  */
-function authDifference(
+function authDifferenceOf(
   reader: StoreReader,
   room: RoomNid,
   { sets, differing, agreed }: ComparedSets,
-  current: RoomAuthGraph,
+  current: ResolvedRoom,
 ): number[] {
   // The group that the graph stands at already, if a set has it; else the first set's.
   const at = Math.max(
@@ -151,7 +170,7 @@ function authDifference(
     sets.findIndex((set) => set.group === current.group),
   );
   const { group, overlay } = sets[at] as StateSetInput;
-  moveToGroup(reader, current, group);
+  current.moveTo(group);
   const inGroup = (key: StateKey): EventNid => {
     const [type, stateKey] = splitStateKey(key);
     return stateEvent(reader, room, group, type, stateKey);
