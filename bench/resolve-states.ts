@@ -40,14 +40,16 @@ const CASES: Readonly<Record<BenchSize, readonly Case[]>> = {
 
 export async function run(size: BenchSize): Promise<BenchReport> {
   return withStore(async (store) => {
-    const context = new WorkerContext(store);
-    const rooms = CASES[size].map((wanted) => ({ wanted, room: storeForkedRoom(store, wanted.version, wanted) }));
-    const resolve = ({ rules, roomId, roomNid, groups }: ForkedRoom, own = context) => {
+    const rooms = CASES[size].map((wanted) => {
+      // A thread for each room: what one keeps of a room would not hold all of them.
+      return { wanted, room: storeForkedRoom(store, wanted.version, wanted), thread: new WorkerContext(store) };
+    });
+    const resolve = ({ rules, roomId, roomNid, groups }: ForkedRoom, thread: WorkerContext) => {
       const sets = groups.map((group) => ({ group, overlay: [] }));
-      return resolveGroups({ roomVersion: rules.version, roomId, roomNid, sets }, own);
+      return resolveGroups({ roomVersion: rules.version, roomId, roomNid, sets }, thread);
     };
-    const answers = rooms.map(({ wanted, room }) => {
-      const { changes, rejected } = resolve(room);
+    const answers = rooms.map(({ wanted, room, thread }) => {
+      const { changes, rejected } = resolve(room, thread);
       const differing = [...differingEntries(store, room.groups)].length;
       mustEqual(differing, wanted.differing, 'entries that differ');
       mustEqual(changes.length, wanted.differing, 'entries that were resolved');
@@ -61,9 +63,9 @@ export async function run(size: BenchSize): Promise<BenchReport> {
     const [{ wanted }] = rooms as [(typeof rooms)[0]];
     const name = `resolve 2 states of ${wanted.entries} entries, ${wanted.differing} differing, chains ${wanted.depth} deep`;
     return measure(name, size, wanted.differing, answers.join('\n'), [
-      ...rooms.map(({ wanted: { version, entries, differing, depth }, room: own }) => ({
+      ...rooms.map(({ wanted: { version, entries, differing, depth }, room: own, thread }) => ({
         name: `v${version} ${entries} entries, ${differing} differing, ${depth} deep`,
-        run: () => resolve(own).changes.length,
+        run: () => resolve(own, thread).changes.length,
       })),
       {
         name: `first in its thread: graph of ${room.events} events built`,

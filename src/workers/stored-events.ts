@@ -74,6 +74,10 @@ export class StoredEvents implements EventSource {
     return event;
   }
 
+  listedAuthEvents(event: AuthEvent): readonly StoredEvent[] {
+    return event instanceof StoredEvent ? event.authEvents : [];
+  }
+
   isRejected(nid: EventNid): boolean {
     const page = Math.floor(nid / STATUS_PAGE);
     let statuses = this.#statuses.get(page);
@@ -109,6 +113,7 @@ export class StoredEvent implements AuthEvent {
   readonly #record: EventRecord;
   #body: JsonObject | undefined;
   #content: JsonObject | undefined;
+  #authEvents: readonly StoredEvent[] | undefined;
   #authEventIds: readonly EventId[] | undefined;
 
   constructor(events: StoredEvents, nid: EventNid, record: EventRecord) {
@@ -138,6 +143,16 @@ export class StoredEvent implements AuthEvent {
     return this.#authEventIds;
   }
 
+  /** The known ones of its auth events. */
+  get authEvents(): readonly StoredEvent[] {
+    if (this.#authEvents !== undefined) return this.#authEvents;
+    const { authNids } = this.#record;
+    const found = authNids.map((nid) => this.#events.byNid(nid)).filter((event) => event !== undefined);
+    // One that is known only by its ID may be stored later.
+    if (found.length === authNids.length) this.#authEvents = found;
+    return found;
+  }
+
   get prevEventIds(): readonly EventId[] {
     return referencedIds(this.#read().prev_events);
   }
@@ -156,13 +171,9 @@ export class StoredEvent implements AuthEvent {
 
   /** Auth events that are known only by their ID are named by the body alone. */
   #readAuthEventIds(): readonly EventId[] {
-    const ids: EventId[] = [];
-    for (const nid of this.#record.authNids) {
-      const event = this.#events.byNid(nid);
-      if (event === undefined) return referencedIds(this.#read().auth_events);
-      ids.push(event.eventId);
-    }
-    return ids;
+    const { authEvents } = this;
+    const areKnown = authEvents.length === this.#record.authNids.length;
+    return areKnown ? authEvents.map(({ eventId }) => eventId) : referencedIds(this.#read().auth_events);
   }
 
   #read(): JsonObject {

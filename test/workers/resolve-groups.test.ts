@@ -66,7 +66,7 @@ describe.each(['1', '2', '10', '11', '12'])('the resolution of stored states of 
           }
         });
       }),
-      { numRuns: 12 },
+      { numRuns: 6 },
     );
   });
 
@@ -125,7 +125,7 @@ describe.each(['1', '2', '10', '11', '12'])('the resolution of stored states of 
           }
         });
       }),
-      { numRuns: 12 },
+      { numRuns: 6 },
     );
   });
 });
