@@ -1,6 +1,7 @@
 /** Every bench by name: what `npm run bench` runs and what the smoke test runs small. */
 
 import { run as authChecks } from './auth-checks.js';
+import { run as authChecksRoom } from './auth-checks-room.js';
 import { run as canonicalJson } from './canonical-json.js';
 import type { BenchReport, BenchSize } from './measure.js';
 import { run as resolveStates } from './resolve-states.js';
@@ -14,6 +15,7 @@ export const benches: Readonly<Record<string, (size: BenchSize) => Promise<Bench
   'canonical-json': canonicalJson,
   verify,
   'auth-checks': authChecks,
+  'auth-checks-room': authChecksRoom,
   'state-groups': stateGroups,
   'resolve-states': resolveStates,
   'store-writes': storeWrites,

@@ -164,6 +164,7 @@ function writeRoom(
           event,
           auth,
           event.auth.map((cited) => (events[cited] as Drafted).id),
+          events[number - 1]?.id,
         );
       }
       setEventStatuses(
@@ -203,6 +204,7 @@ function putDrafted(
   event: Drafted,
   authNids: readonly EventNid[],
   authIds: readonly EventId[],
+  prevId: EventId | undefined,
 ): void {
   const { type, stateKey, sender, content } = event;
   const text = JSON.stringify({
@@ -211,7 +213,7 @@ function putDrafted(
     depth: number + 1,
     hashes: { sha256: 'q7d9wtWqzkZ1rxcDoQyYV0q9yqUOhMD6NJhn0j1Lw8o' },
     origin_server_ts: FIRST_TS + number,
-    prev_events: [authIds.at(-1) ?? event.id],
+    prev_events: prevId === undefined ? [] : [prevId],
     sender,
     state_key: stateKey,
     type,
