@@ -178,7 +178,7 @@ function writeRoom(
     store.write((writer) => {
       const keys = [...state.keys()].map((key) => key.split('\0') as [string, string]);
       const places = internStateKeys(writer, roomNid, keys);
-      const array = new Uint32Array(Math.max(...places) + 1);
+      const array = new Uint32Array(1 + places.reduce((most, place) => Math.max(most, place), 0));
       for (const [index, number] of [...state.values()].entries())
         array[places[index] as number] = nids[number] as number;
       return putStateGroup(writer, array);
