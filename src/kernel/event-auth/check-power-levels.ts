@@ -81,6 +81,10 @@ function malformedPart(rules: RoomVersionRules, event: AuthEvent): AuthCode | un
     if (!isLevelMap(rules, content.events)) return 'power-levels-events-malformed';
     if (!isLevelMap(rules, content.notifications)) return 'power-levels-notifications-malformed';
   }
+  // v1-v5, "values as floats": those outside the range of a double "cause the powerlevel event to be rejected".
+  if (LEVEL_NAMES.some((name) => isBeyondDouble(content[name]))) return 'power-levels-level-malformed';
+  if (hasBeyondDouble(content.events)) return 'power-levels-events-malformed';
+  if (hasBeyondDouble(content.notifications)) return 'power-levels-notifications-malformed';
   // 10.3. If users is not an object with keys that are valid user IDs with values that are integers, reject.
   const users = content.users;
   if (!isLevelMap(rules, users)) return 'power-levels-users-malformed';
@@ -88,6 +92,14 @@ function malformedPart(rules: RoomVersionRules, event: AuthEvent): AuthCode | un
     if (parseUserId(userId) === undefined) return 'power-levels-users-malformed';
   }
   return undefined;
+}
+
+function isBeyondDouble(value: JsonValue | undefined): boolean {
+  return typeof value === 'number' && !Number.isFinite(value);
+}
+
+function hasBeyondDouble(value: JsonValue | undefined): boolean {
+  return isJsonObject(value) && Object.values(value).some(isBeyondDouble);
 }
 
 function isLevelMap(rules: RoomVersionRules, value: JsonValue | undefined): boolean {
