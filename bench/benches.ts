@@ -1,9 +1,11 @@
 /** Every bench by name: what `npm run bench` runs and what the smoke test runs small. */
 
 import { run as authChecks } from './auth-checks.js';
+import { run as authChecksRoom } from './auth-checks-room.js';
 import { run as canonicalJson } from './canonical-json.js';
 import { run as eventHashes } from './event-hashes.js';
 import type { BenchReport, BenchSize } from './measure.js';
+import { run as resolveStates } from './resolve-states.js';
 import { run as splitResponse } from './split-response.js';
 import { run as stateGroups } from './state-groups.js';
 import { run as storeWrites } from './store-writes.js';
@@ -15,6 +17,8 @@ export const benches: Readonly<Record<string, (size: BenchSize) => Promise<Bench
   'event-hashes': eventHashes,
   verify,
   'auth-checks': authChecks,
+  'auth-checks-room': authChecksRoom,
   'state-groups': stateGroups,
+  'resolve-states': resolveStates,
   'store-writes': storeWrites,
 };

@@ -14,6 +14,7 @@ import type { KeyNeed, VerifyKey } from '../kernel/signatures/verify-pdu.js';
 import type { EventNid } from '../store/nids.js';
 import type { StoreReader } from '../store/open-store.js';
 import { serverKey } from '../store/server-keys.js';
+import { ResolvedRooms } from './resolved-rooms.js';
 
 /** Keys cached in a thread: about 200 bytes each. A renewed `valid_until_ts` is seen when the cache is next emptied. */
 const KEYS_CACHED_MAX = 20_000;
@@ -23,6 +24,7 @@ const AUTH_EVENTS_CACHED_MAX = 2_000;
 
 export class WorkerContext implements SignerLookup {
   readonly reader: StoreReader;
+  readonly resolvedRooms = new ResolvedRooms();
   readonly #authEvents = new Map<EventNid, AuthEvent>();
   readonly #keys = new Map<string, VerifyKey>();
   readonly #signerKeys = new Map<string, VerifyKey>();

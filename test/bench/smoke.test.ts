@@ -10,7 +10,9 @@ const ANSWERS: Readonly<Record<string, string>> = {
   'event-hashes': 'f83ec4ccea0e',
   verify: '1282401f1bb3',
   'auth-checks': '6e96c58b98d9',
+  'auth-checks-room': 'b2dbc0384ad6',
   'state-groups': 'a70443461aed',
+  'resolve-states': '11084a467902',
   'store-writes': '8e188fec2110',
 };
 

@@ -125,21 +125,54 @@ describe.each(V2_AND_LATER)('Two forks of a room of version %s', (version) => {
     expect(room.winner([old, newer], 'm.room.topic')).toBe('on-new');
   });
 
-  it('an event that was rejected before never enters the resolved state', () => {
+  it('an event that its own auth events refuse never enters the resolved state', () => {
+    const room = new RoomBuilder(version);
+    const base = room.startWith([BOB, CAROL], { [BOB]: 50 });
+    const good = room.state(base, 'good', BOB, 'm.room.topic', { topic: 'good' }, 4_000);
+    const topic = { label: 'bad', sender: CAROL, type: 'm.room.topic', stateKey: '', content: {}, ts: 5_000 };
+    const bad = room.add(base, { ...room.make(base, topic), rejected: true });
+    expect(room.winner([good, bad], 'm.room.topic')).toBe('good');
+    expect(room.refusals([good, bad])).toEqual({ bad: 'event-rejected' });
+  });
+
+  it('an event that rests on a rejected one never enters the resolved state', () => {
+    const room = new RoomBuilder(version);
+    const base = room.startWith([BOB, CAROL], { [BOB]: 50 });
+    const good = room.state(base, 'good', BOB, 'm.room.topic', { topic: 'good' }, 4_000);
+    const users = levels(room, { [BOB]: 50, [CAROL]: 50 });
+    const grab = { label: 'grab', sender: CAROL, type: 'm.room.power_levels', stateKey: '', content: { users } };
+    const grabbed = room.add(base, { ...room.make(base, grab), rejected: true });
+    const topic = { label: 'bad', sender: CAROL, type: 'm.room.topic', stateKey: '', content: {}, ts: 5_000 };
+    const bad = room.add(grabbed, { ...room.make(grabbed, topic), rejected: true });
+    expect(room.winner([good, bad], 'm.room.topic')).toBe('good');
+    expect(room.winner([good, bad], 'm.room.power_levels')).toBe('power-levels');
+    expect(room.refusals([good, bad])).toEqual({ bad: 'event-rejected', grab: 'event-rejected' });
+  });
+
+  it('an event that only the state before it refused is resolved like any other', () => {
     const room = new RoomBuilder(version);
     const base = room.startWith([BOB], { [BOB]: 50 });
     const good = room.state(base, 'good', BOB, 'm.room.topic', { topic: 'good' }, 4_000);
-    const event = room.make(base, {
-      label: 'bad',
+    const topic = { label: 'late', sender: ALICE, type: 'm.room.topic', stateKey: '', content: {}, ts: 5_000 };
+    const late = room.add(base, { ...room.make(base, topic), rejected: true });
+    expect(room.winner([good, late], 'm.room.topic')).toBe('late');
+    expect(room.refusals([good, late])).toEqual({});
+  });
+
+  it('a rejected event in the state authorises nothing', () => {
+    const room = new RoomBuilder(version);
+    const base = room.startWith([BOB, CAROL], { [BOB]: 50 });
+    const users = levels(room, { [BOB]: 0 });
+    const levelsEvent = {
+      label: 'demote',
       sender: ALICE,
-      type: 'm.room.topic',
+      type: 'm.room.power_levels',
       stateKey: '',
-      content: {},
-      ts: 5_000,
-    });
-    const bad = room.add(base, { ...event, rejected: true });
-    expect(room.winner([good, bad], 'm.room.topic')).toBe('good');
-    expect(room.refusals([good, bad])).toEqual({ bad: 'event-rejected' });
+      content: { users },
+    };
+    const demoted = room.add(base, { ...room.make(base, levelsEvent), rejected: true });
+    const topic = room.state(base, 'topic', BOB, 'm.room.topic', { topic: 'x' });
+    expect(room.winner([demoted, topic], 'm.room.topic')).toBe('topic');
   });
 
   it('an event that nobody has leaves the state to the one that is known', () => {

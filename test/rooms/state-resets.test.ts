@@ -108,3 +108,24 @@ describe('MSC4289: the creators of a room of version 12', () => {
     expect(resolved).toEqual(base.state);
   });
 });
+
+describe('MSC4289, the other way: the creator of a room of version 11', () => {
+  it('loses to an admin whose level is higher, and can be demoted and banned', () => {
+    const room = new RoomBuilder('11');
+    let base = room.startWith([BOB, CAROL], { [CAROL]: 100 });
+    base = room.powerLevels(base, 'demote-alice', ALICE, { [ALICE]: 50, [CAROL]: 100 });
+    const banned = room.member(base, 'ban-alice', CAROL, ALICE, 'ban', 9_000);
+    const renamed = room.state(base, 'topic', ALICE, 'm.room.topic', { topic: 'x' }, 1);
+    expect(room.winner([renamed, banned], 'm.room.member', ALICE)).toBe('ban-alice');
+    expect(room.winner([renamed, banned], 'm.room.topic')).toBeUndefined();
+    expect(room.refusals([renamed, banned])).toEqual({ topic: 'sender-not-joined' });
+  });
+
+  it('has no more power for additional_creators, whom version 11 does not know', () => {
+    const room = new RoomBuilder('11');
+    const base = room.startWith([BOB, CAROL], { [CAROL]: 50 }, { additional_creators: [BOB] });
+    const ban = { label: 'ban-carol', sender: BOB, type: 'm.room.member', stateKey: CAROL };
+    const forbidden = room.send(base, { ...ban, content: { membership: 'ban' }, forbidden: true });
+    expect(room.refusals([base, forbidden])).toEqual({ 'ban-carol': 'ban-insufficient-power' });
+  });
+});

@@ -13,6 +13,7 @@ import type { RoomVersionRules } from '../matrix/room-versions.js';
 import { ALLOWED, type AuthCode, type AuthVerdict, refused } from './auth-verdict.js';
 import { roomCreation } from './creators.js';
 import { LEVEL_NAMES, parseLevel, powerLevelsOf } from './power-levels.js';
+import { readOnce } from './read-once.js';
 import type { StateLookup } from './state-lookup.js';
 
 /** Checks an `m.room.power_levels` event whose sender may send one. */
@@ -23,7 +24,7 @@ export function checkPowerLevels(
   create: AuthEvent,
   senderLevel: number,
 ): AuthVerdict {
-  const malformed = malformedPart(rules, event);
+  const { malformed } = formOf(rules, event);
   if (malformed !== undefined) return refused(malformed);
   const wanted = powerLevelsOf(rules, event);
   // 10.4. v12: If users contains a creator of the room, reject.
@@ -49,17 +50,22 @@ export function checkPowerLevels(
   }
   // 10.9. For each entry changed in, or removed from, users, other than the sender's own: below the sender's level.
   for (const [userId, level] of current.users) {
-    if (userId !== event.sender && wanted.users.get(userId) !== level && level >= senderLevel) {
+    if (level < senderLevel) break;
+    if (userId !== event.sender && wanted.users.get(userId) !== level) {
       return refused('power-levels-user-not-below-sender');
     }
   }
   // 10.10. For each entry added to, or changed in, users: not above the sender's level.
   for (const [userId, level] of wanted.users) {
-    if (current.users.get(userId) !== level && level > senderLevel) return refused('power-levels-user-above-sender');
+    if (level <= senderLevel) break;
+    if (current.users.get(userId) !== level) return refused('power-levels-user-above-sender');
   }
   // 10.11. Otherwise, allow.
   return ALLOWED;
 }
+
+/** The form of an event, looked at once however often it is checked: state resolution asks for thousands of them. */
+const formOf = readOnce((rules, event) => ({ malformed: malformedPart(rules, event) }));
 
 /** The code of the first part that is not of the form that rules 10.1 to 10.3 ask for. */
 function malformedPart(rules: RoomVersionRules, event: AuthEvent): AuthCode | undefined {
@@ -75,6 +81,10 @@ function malformedPart(rules: RoomVersionRules, event: AuthEvent): AuthCode | un
     if (!isLevelMap(rules, content.events)) return 'power-levels-events-malformed';
     if (!isLevelMap(rules, content.notifications)) return 'power-levels-notifications-malformed';
   }
+  // v1-v5, "values as floats": those outside the range of a double "cause the powerlevel event to be rejected".
+  if (LEVEL_NAMES.some((name) => isBeyondDouble(content[name]))) return 'power-levels-level-malformed';
+  if (hasBeyondDouble(content.events)) return 'power-levels-events-malformed';
+  if (hasBeyondDouble(content.notifications)) return 'power-levels-notifications-malformed';
   // 10.3. If users is not an object with keys that are valid user IDs with values that are integers, reject.
   const users = content.users;
   if (!isLevelMap(rules, users)) return 'power-levels-users-malformed';
@@ -82,6 +92,14 @@ function malformedPart(rules: RoomVersionRules, event: AuthEvent): AuthCode | un
     if (parseUserId(userId) === undefined) return 'power-levels-users-malformed';
   }
   return undefined;
+}
+
+function isBeyondDouble(value: JsonValue | undefined): boolean {
+  return typeof value === 'number' && !Number.isFinite(value);
+}
+
+function hasBeyondDouble(value: JsonValue | undefined): boolean {
+  return isJsonObject(value) && Object.values(value).some(isBeyondDouble);
 }
 
 function isLevelMap(rules: RoomVersionRules, value: JsonValue | undefined): boolean {

@@ -41,7 +41,13 @@ function readCreation(rules: RoomVersionRules, create: AuthEvent): RoomCreation 
 /** The creators of the room that a create event began. */
 export const roomCreation = readOnce(readCreation);
 
-/** The ID of the create event that a room ID of v12+ names: the same hash with the other sigil. */
+let lastNamed: { readonly roomId: RoomId; readonly createEventId: EventId } | undefined;
+
+/**
+ * The ID of the create event that a room ID of v12+ names: the same hash with the other sigil. While one room is asked for,
+ * the answer is one string, which costs nothing to compare with itself: state resolution asks for each event.
+ */
 export function createEventIdOf(roomId: RoomId): EventId {
-  return `$${roomId.slice(1)}` as EventId;
+  if (lastNamed?.roomId !== roomId) lastNamed = { roomId, createEventId: `$${roomId.slice(1)}` as EventId };
+  return lastNamed.createEventId;
 }

@@ -34,6 +34,7 @@ export const CREATOR_LEVEL_DEFAULT = 100;
 /** The levels that an `m.room.power_levels` event states; what it does not state is missing here too. */
 export interface PowerLevels {
   readonly levels: ReadonlyMap<LevelName, number>;
+  /** From the highest level down: who compares with one level need not look at those below it. */
   readonly users: ReadonlyMap<string, number>;
   readonly events: ReadonlyMap<string, number>;
   readonly notifications: ReadonlyMap<string, number>;
@@ -70,7 +71,7 @@ function readPowerLevels(rules: RoomVersionRules, event: AuthEvent): PowerLevels
   }
   return {
     levels,
-    users: readMap(rules, event.content.users),
+    users: new Map([...readMap(rules, event.content.users)].sort(([, x], [, y]) => y - x)),
     events: readMap(rules, event.content.events),
     notifications: readMap(rules, event.content.notifications),
   };

@@ -22,6 +22,9 @@ export interface AuthEvent {
   readonly prevEventIds: readonly EventId[];
   /** The event that a redaction of room versions 1 to 10 names. */
   readonly redacts: EventId | undefined;
-  /** Rejected events authorise nothing and never enter a resolved state. */
+  /**
+   * Rejected events authorise nothing. One that its own auth events refuse never enters a resolved state; one that only the
+   * state before it refused is resolved like any other.
+   */
   readonly rejected: boolean;
 }

@@ -17,7 +17,7 @@ import { type StateKey, stateKeyOf } from './state-map.js';
 
 /**
  * Why an event has no part in the resolved state: an authorization rule, or `event-missing` (the source does not know
- * it), `event-not-state`, `event-rejected` (it was rejected before), `event-on-cycle` (its auth chain holds itself).
+ * it), `event-not-state`, `event-rejected` (its own auth events refuse it), `event-on-cycle` (its auth chain holds itself).
  */
 export type ResolutionCode = AuthCode | 'event-missing' | 'event-not-state' | 'event-rejected' | 'event-on-cycle';
 

@@ -6,12 +6,14 @@
  * Specification v1.19, rooms/v1, rooms/v2 and rooms/v12, "State resolution".
  */
 
-import type { AuthRuleOptions } from '../event-auth/check-auth-rules.js';
+import { checkAuthEvents } from '../event-auth/check-auth-events.js';
+import { type AuthRuleOptions, checkAuthRules } from '../event-auth/check-auth-rules.js';
+import type { StateLookup } from '../event-auth/state-lookup.js';
 import type { AuthEvent } from '../matrix/auth-event.js';
 import { compareCodePoints } from '../matrix/canonical-json.js';
 import type { EventId } from '../matrix/ids.js';
 import type { RoomVersionRules } from '../matrix/room-versions.js';
-import { authEventIdsOf, type EventSource } from './event-source.js';
+import { authEventAt, authEventIdsOf, type EventSource } from './event-source.js';
 import { iterativeAuthChecks, type RefusedEvent, type ResolvingState } from './iterative-auth-checks.js';
 import { mainlineOrdering } from './mainline-ordering.js';
 import { resolveContendersV1 } from './resolve-v1.js';
@@ -62,7 +64,7 @@ function resolveV1(rules: RoomVersionRules, input: ConflictInput, options: AuthR
   const contenders = new Map<StateKey, readonly AuthEvent[]>();
   const lone = new Map<StateKey, EventId>();
   for (const [key, ids] of input.conflicted) {
-    const events = [...usableEvents(ids, input.source, refused).values()];
+    const events = [...usableEvents(rules, ids, input.source, refused, options).values()];
     // Version 1: one event, missing from some sets, is no conflict.
     if (events.length === 1) lone.set(key, events[0]!.eventId);
     else if (events.length > 1) contenders.set(key, events);
@@ -83,9 +85,11 @@ function resolveV2(
   const { source } = input;
   const resolving: ResolvingState = { applied: new Map(), base, refused: [] };
   const fullConflictedSet = usableEvents(
+    rules,
     [...[...input.conflicted.values()].flat(), ...input.authDifference, ...subgraph],
     source,
     resolving.refused,
+    options,
   );
   // 1. "Select the set X of all power events that appear in the full conflicted set", enlarged and sorted.
   const powerEvents = powerEventsOf(rules, fullConflictedSet);
@@ -112,21 +116,46 @@ function compareRefused(x: RefusedEvent, y: RefusedEvent): number {
   return compareCodePoints(x.eventId, y.eventId);
 }
 
-/** The events that can have a part in a state: known state events that were not rejected before. */
+/**
+ * The events that can have a part in a state: known state events, except those that their own auth events refuse. "Events
+ * that have been rejected due to failing auth based on the state at the event (rather than based on their auth chain) are
+ * handled as usual by the algorithm" (rooms/v2 and v12, "Rejected events"): servers can differ about these.
+ */
 function usableEvents(
+  rules: RoomVersionRules,
   ids: Iterable<EventId>,
   source: EventSource,
   refused: RefusedEvent[],
+  options: AuthRuleOptions,
 ): ReadonlyMap<EventId, AuthEvent> {
   const usable = new Map<EventId, AuthEvent>();
   for (const eventId of new Set(ids)) {
     const event = source.event(eventId);
     if (event === undefined) refused.push({ eventId, code: 'event-missing' });
     else if (event.stateKey === undefined) refused.push({ eventId, code: 'event-not-state' });
-    else if (event.rejected) refused.push({ eventId, code: 'event-rejected' });
-    else usable.set(eventId, event);
+    else if (event.rejected && !passesItsAuthEvents(rules, event, source, options)) {
+      refused.push({ eventId, code: 'event-rejected' });
+    } else usable.set(eventId, event);
   }
   return usable;
+}
+
+/** Whether an event passes the authorization rules based on its own auth events. */
+function passesItsAuthEvents(
+  rules: RoomVersionRules,
+  event: AuthEvent,
+  source: EventSource,
+  options: AuthRuleOptions,
+): boolean {
+  const authEvents: AuthEvent[] = [];
+  for (const id of event.authEventIds) {
+    const authEvent = source.event(id);
+    if (authEvent === undefined) return false;
+    authEvents.push(authEvent);
+  }
+  if (!checkAuthEvents(rules, event, authEvents).allowed) return false;
+  const state: StateLookup = (type, stateKey) => authEventAt(rules, event, type, stateKey, source);
+  return checkAuthRules(rules, event, state, options).allowed;
 }
 
 /**

@@ -1,23 +1,22 @@
 /**
  * Job: resolves state sets of one room that are stored as state groups, or given as lists of events, by the room's
- * algorithm. Only what differs leaves the store: shared chunks are skipped.
+ * algorithm. Only what differs is read: shared chunks are skipped, auth difference and conflicted state subgraph come
+ * from the room's auth graph.
  *
  * Specification v1.19, rooms/v2.md and v12.md, "State resolution".
  */
 
-import type { AuthEvent } from '../../kernel/matrix/auth-event.js';
 import type { EventId, RoomId } from '../../kernel/matrix/ids.js';
 import type { RoomVersionRules } from '../../kernel/matrix/room-versions.js';
 import { verifyInviteSignature } from '../../kernel/signatures/verify-invite-signature.js';
-import { authDifferenceOf, conflictedStateSubgraphOf } from '../../kernel/state-res/auth-chain.js';
-import type { EventSource } from '../../kernel/state-res/event-source.js';
 import { resolveConflicts } from '../../kernel/state-res/resolve-conflicts.js';
-import { splitStateKey, stateKeyOf } from '../../kernel/state-res/state-map.js';
-import { authEventOf, eventNidOf, loadEvent, loadRecord } from '../../store/events.js';
+import { type StateKey, splitStateKey, stateKeyOf } from '../../kernel/state-res/state-map.js';
+import { loadRecord } from '../../store/events.js';
 import type { EventNid, RoomNid, StateGroupNid } from '../../store/nids.js';
 import { NO_EVENT } from '../../store/nids.js';
 import type { StoreReader } from '../../store/open-store.js';
-import { differingEntries, stateEntries, stateEvent } from '../../store/state-groups.js';
+import { differingEntries, stateEvent } from '../../store/state-groups.js';
+import type { ResolvedRoom } from '../resolved-rooms.js';
 import type { WorkerContext } from '../worker-context.js';
 
 /** A state: a stored group with changes on top, or (group 0) nothing but the changes. */
@@ -41,152 +40,173 @@ export interface ResolveGroupsOutput {
   readonly rejected: readonly { readonly eventId: EventId; readonly code: string }[];
 }
 
-/** Events parsed for one resolution that are kept at once; 1 KB each. */
-const PARSED_EVENTS_MAX = 50_000;
+/** The event of each set at a key; NO_EVENT where it has none. */
+type Row = readonly EventNid[];
 
-class StoreEventSource implements EventSource {
-  readonly #reader: StoreReader;
-  readonly #rules: RoomVersionRules;
-  readonly #roomId: RoomId;
-  readonly #events = new Map<EventId, AuthEvent | undefined>();
-
-  constructor(reader: StoreReader, rules: RoomVersionRules, roomId: RoomId) {
-    this.#reader = reader;
-    this.#rules = rules;
-    this.#roomId = roomId;
-  }
-
-  event(id: EventId): AuthEvent | undefined {
-    if (this.#events.has(id)) return this.#events.get(id);
-    const nid = eventNidOf(this.#reader, id);
-    return nid === undefined ? undefined : this.byNid(nid, id);
-  }
-
-  byNid(nid: EventNid, id?: EventId): AuthEvent | undefined {
-    const loaded = loadEvent(this.#reader, this.#rules, nid);
-    const event = loaded === undefined ? undefined : authEventOf(loaded, this.#roomId);
-    if (this.#events.size >= PARSED_EVENTS_MAX) this.#events.clear();
-    const eventId = event?.eventId ?? id;
-    if (eventId !== undefined) this.#events.set(eventId, event);
-    return event;
-  }
+/** State sets, compared. */
+interface ComparedSets {
+  readonly sets: readonly StateSetInput[];
+  /** Keys at which the sets differ. */
+  readonly differing: ReadonlyMap<StateKey, Row>;
+  /** Keys of overlays at which all sets agree. */
+  readonly agreed: ReadonlyMap<StateKey, EventNid>;
 }
 
 export function resolveGroups(input: ResolveGroupsInput, context: WorkerContext): ResolveGroupsOutput {
   const rules = context.rulesOf(input.roomVersion);
-  const { reader } = context;
-  const source = new StoreEventSource(reader, rules, input.roomId);
-  const differing = differingKeys(reader, input.sets);
-  const conflicted = new Map<string, EventId[]>();
-  const nidById = new Map<EventId, EventNid>();
-  for (const [key, nids] of differing) {
+  const { roomNid, roomId } = input;
+  return context.resolvedRooms.use(context.reader, { roomNid, roomId, rules }, (room) =>
+    resolveIn(room, input, rules, context.reader),
+  );
+}
+
+function resolveIn(
+  room: ResolvedRoom,
+  { roomNid, sets }: ResolveGroupsInput,
+  rules: RoomVersionRules,
+  reader: StoreReader,
+): ResolveGroupsOutput {
+  const { events, graph } = room;
+  const compared = compareSets(reader, roomNid, sets);
+  const conflictedNids: EventNid[] = [];
+  const conflicted = new Map<StateKey, EventId[]>();
+  for (const [key, row] of compared.differing) {
     const ids: EventId[] = [];
-    for (const nid of new Set(nids)) {
-      if (nid === NO_EVENT) continue;
-      const event = source.byNid(nid);
+    for (const nid of new Set(row)) {
+      const event = events.byNid(nid);
       if (event === undefined) continue;
-      nidById.set(event.eventId, nid);
+      conflictedNids.push(nid);
       ids.push(event.eventId);
     }
     conflicted.set(key, ids);
   }
-  const unconflicted = (key: string): EventId | undefined => {
-    if (conflicted.has(key)) return undefined;
-    const [type, stateKey] = splitStateKey(key);
-    const nid = stateEvent(reader, input.roomNid, (input.sets[0] as StateSetInput).group, type, stateKey);
-    if (nid === NO_EVENT) return undefined;
-    const event = source.byNid(nid);
-    if (event !== undefined) nidById.set(event.eventId, nid);
-    return event?.eventId;
-  };
+  const usesChains = rules.stateResolution !== 'v1' && conflicted.size > 0;
+  const authDifference = usesChains ? authDifferenceOf(reader, roomNid, compared, room) : [];
+  const subgraph = rules.stateResolution === 'v2.1' ? graph.conflictedSubgraph(conflictedNids) : [];
+  const idsOf = (nids: readonly number[]): EventId[] =>
+    nids.map((nid) => events.byNid(nid as EventNid)?.eventId).filter((id) => id !== undefined);
   const resolution = resolveConflicts(
     rules,
     {
       conflicted,
-      unconflicted,
-      authDifference:
-        rules.stateResolution === 'v1' ? [] : authDifferenceOf(rules, stateIds(reader, input.sets, source), source),
-      conflictedSubgraph:
-        rules.stateResolution === 'v2.1'
-          ? conflictedStateSubgraphOf(rules, [...conflicted.values()].flat(), source)
-          : [],
-      source,
+      unconflicted: unconflictedOf(reader, roomNid, compared, room),
+      authDifference: idsOf(authDifference),
+      conflictedSubgraph: idsOf(subgraph),
+      source: events,
     },
     { verifyInviteSignature },
   );
-  return { changes: changesOf(reader, differing, resolution.resolved, nidById), rejected: resolution.rejected };
+  const nidOf = (id: EventId): EventNid => events.event(id)?.nid ?? NO_EVENT;
+  return { changes: changesOf(compared, resolution.resolved, nidOf), rejected: resolution.rejected };
+}
+
+/** The unconflicted state map, read key by key and remembered: the same few keys are asked for by every check. */
+function unconflictedOf(
+  reader: StoreReader,
+  room: RoomNid,
+  { sets, differing, agreed }: ComparedSets,
+  { events }: ResolvedRoom,
+): (key: StateKey) => EventId | undefined {
+  const { group } = sets[0] as StateSetInput;
+  const found = new Map<StateKey, EventId | undefined>();
+  return (key) => {
+    if (found.has(key)) return found.get(key);
+    const [type, stateKey] = splitStateKey(key);
+    const nid = agreed.get(key) ?? stateEvent(reader, room, group, type, stateKey);
+    const id = differing.has(key) ? undefined : events.byNid(nid)?.eventId;
+    found.set(key, id);
+    return id;
+  };
+}
+
+/** Finds where the sets differ: groups by their chunks, overlays by their keys. */
+function compareSets(reader: StoreReader, room: RoomNid, sets: readonly StateSetInput[]): ComparedSets {
+  const groups = sets.map(({ group }) => group);
+  const rows = new Map<StateKey, Row>();
+  for (const [, row] of differingEntries(reader, groups)) {
+    for (const nid of row) {
+      const key = keyOf(reader, nid);
+      if (key === undefined) continue;
+      rows.set(key, row);
+      break;
+    }
+  }
+  for (const [index, { overlay }] of sets.entries()) {
+    for (const nid of overlay) {
+      const key = keyOf(reader, nid);
+      if (key === undefined) continue;
+      const [type, stateKey] = splitStateKey(key);
+      const row = rows.get(key) ?? groups.map((group) => stateEvent(reader, room, group, type, stateKey));
+      rows.set(key, row.with(index, nid));
+    }
+  }
+  const differing = new Map<StateKey, Row>();
+  const agreed = new Map<StateKey, EventNid>();
+  for (const [key, row] of rows) {
+    if (row.every((nid) => nid === row[0])) agreed.set(key, row[0] as EventNid);
+    else differing.set(key, row);
+  }
+  return { sets, differing, agreed };
+}
+
+function keyOf(reader: StoreReader, nid: EventNid): StateKey | undefined {
+  const record = nid === NO_EVENT ? undefined : loadRecord(reader, nid);
+  return record?.stateKey === undefined ? undefined : stateKeyOf(record.type, record.stateKey);
+}
+
+/**
+ * The auth difference: the graph counts the auth chain of one set's group. What the sets do not share is left out for the
+ * moment, so that the graph stands at what all of them have in common.
+ */
+function authDifferenceOf(
+  reader: StoreReader,
+  room: RoomNid,
+  { sets, differing, agreed }: ComparedSets,
+  current: ResolvedRoom,
+): number[] {
+  // The group that the graph stands at already, if a set has it; else the first set's.
+  const at = Math.max(
+    0,
+    sets.findIndex((set) => set.group === current.group),
+  );
+  const { group, overlay } = sets[at] as StateSetInput;
+  current.moveTo(group);
+  const inGroup = (key: StateKey): EventNid => {
+    const [type, stateKey] = splitStateKey(key);
+    return stateEvent(reader, room, group, type, stateKey);
+  };
+  const leftOut: EventNid[] = [];
+  const takenIn: EventNid[] = [];
+  for (const [key, row] of differing) {
+    const nid = overlay.length === 0 ? (row[at] as EventNid) : inGroup(key);
+    if (nid !== NO_EVENT) leftOut.push(nid);
+  }
+  for (const [key, shared] of agreed) {
+    const nid = inGroup(key);
+    if (nid === shared) continue;
+    if (nid !== NO_EVENT) leftOut.push(nid);
+    takenIn.push(shared);
+  }
+  const own: EventNid[][] = sets.map(() => []);
+  for (const row of differing.values()) {
+    for (const [index, nid] of row.entries()) if (nid !== NO_EVENT) (own[index] as EventNid[]).push(nid);
+  }
+  current.graph.changeState(takenIn, leftOut);
+  const difference = current.graph.authDifference(own);
+  current.graph.changeState(leftOut, takenIn);
+  return difference;
 }
 
 function changesOf(
-  reader: StoreReader,
-  differing: ReadonlyMap<string, readonly EventNid[]>,
-  resolved: ReadonlyMap<string, EventId>,
-  nidById: ReadonlyMap<EventId, EventNid>,
-) {
-  const changes: { type: string; stateKey: string; event: EventNid }[] = [];
-  for (const [key, nids] of differing) {
-    if (resolved.has(key) || nids[0] === NO_EVENT) continue;
+  { differing, agreed }: ComparedSets,
+  resolved: ReadonlyMap<StateKey, EventId>,
+  nidOf: (id: EventId) => EventNid,
+): ResolveGroupsOutput['changes'] {
+  const events = new Map<StateKey, EventNid>(agreed);
+  for (const [key, row] of differing) if (row[0] !== NO_EVENT) events.set(key, NO_EVENT);
+  for (const [key, eventId] of resolved) events.set(key, nidOf(eventId));
+  return [...events].map(([key, event]) => {
     const [type, stateKey] = splitStateKey(key);
-    changes.push({ type, stateKey, event: NO_EVENT });
-  }
-  for (const [key, eventId] of resolved) {
-    const event = nidById.get(eventId) ?? eventNidOf(reader, eventId) ?? NO_EVENT;
-    const [type, stateKey] = splitStateKey(key);
-    changes.push({ type, stateKey, event });
-  }
-  return changes;
-}
-
-/** Keys where the sets differ, with each set's event there. */
-function differingKeys(reader: StoreReader, sets: readonly StateSetInput[]): Map<string, readonly EventNid[]> {
-  if (sets.every((set) => set.overlay.length === 0)) {
-    const differing = new Map<string, readonly EventNid[]>();
-    for (const [, nids] of differingEntries(
-      reader,
-      sets.map((set) => set.group),
-    )) {
-      const key = keyOfAny(reader, nids);
-      if (key !== undefined) differing.set(key, nids);
-    }
-    return differing;
-  }
-  const maps = sets.map((set) => stateMapOf(reader, set));
-  const differing = new Map<string, readonly EventNid[]>();
-  for (const key of new Set(maps.flatMap((map) => [...map.keys()]))) {
-    const nids = maps.map((map) => map.get(key) ?? NO_EVENT);
-    if (nids.some((nid) => nid !== nids[0])) differing.set(key, nids);
-  }
-  return differing;
-}
-
-function keyOfAny(reader: StoreReader, nids: readonly EventNid[]): string | undefined {
-  for (const nid of nids) {
-    const record = nid === NO_EVENT ? undefined : loadRecord(reader, nid);
-    if (record?.stateKey !== undefined) return stateKeyOf(record.type, record.stateKey);
-  }
-  return undefined;
-}
-
-function stateMapOf(reader: StoreReader, set: StateSetInput): Map<string, EventNid> {
-  const map = new Map<string, EventNid>();
-  for (const [, nid] of stateEntries(reader, set.group)) {
-    const key = keyOfAny(reader, [nid]);
-    if (key !== undefined) map.set(key, nid);
-  }
-  for (const nid of set.overlay) {
-    const key = keyOfAny(reader, [nid]);
-    if (key !== undefined) map.set(key, nid);
-  }
-  return map;
-}
-
-function* setIds(reader: StoreReader, set: StateSetInput, source: StoreEventSource): Generator<EventId> {
-  for (const nid of stateMapOf(reader, set).values()) {
-    const event = source.byNid(nid);
-    if (event !== undefined) yield event.eventId;
-  }
-}
-
-function stateIds(reader: StoreReader, sets: readonly StateSetInput[], source: StoreEventSource): Iterable<EventId>[] {
-  return sets.map((set) => setIds(reader, set, source));
+    return { type, stateKey, event };
+  });
 }

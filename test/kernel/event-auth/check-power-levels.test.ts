@@ -50,6 +50,17 @@ describe.each(ALL)('m.room.power_levels in version %s', (version) => {
     }
   });
 
+  it('a level outside the range of a double is refused, wherever it stands', () => {
+    const beyond = JSON.parse('1e400') as number;
+    for (const name of [...NAMES, 'state_default']) {
+      expect(verdictOf(version, {}, { [name]: beyond })).toBe('power-levels-level-malformed');
+    }
+    for (const name of ['events', 'notifications']) {
+      expect(verdictOf(version, {}, { [name]: { x: -beyond } })).toBe(`power-levels-${name}-malformed`);
+    }
+    expect(verdictOf(version, {}, { users: { [BOB]: beyond } })).toBe('power-levels-users-malformed');
+  });
+
   it('10.3 users must be an object of user IDs and integers', () => {
     const malformed = 'power-levels-users-malformed';
     for (const wrong of [[], 'x', null, { bob: 5 }, { '@bob': 5 }, { [BOB]: null }, { [BOB]: 'five' }] as JsonValue[]) {
