@@ -13,6 +13,7 @@ import type { JsonObject, JsonValue } from '../../kernel/matrix/json.js';
 import { isJsonObject } from '../../kernel/matrix/json.js';
 import type { Pdu } from '../../kernel/matrix/parse-pdu.js';
 import { parsePdu } from '../../kernel/matrix/parse-pdu.js';
+import { redactContent } from '../../kernel/matrix/redact.js';
 import type { RoomVersionRules } from '../../kernel/matrix/room-versions.js';
 import { hasBytesPath, PduBytesVerifier, splitSigner } from '../../kernel/pdu-bytes/verify-pdu-bytes.js';
 import { verify } from '../../kernel/signatures/ed25519.js';
@@ -75,11 +76,14 @@ export class PduInspector {
     const verifier = this.#bytesVerifier;
     let signer = '';
     const options = { roomId: this.#roomId, pushed: true };
-    const isGood = verifier?.verify(bytes, start, end, options, (name) => {
-      signer = name;
-      const [server, keyId] = splitSigner(name);
-      return this.#keys?.get(server)?.get(keyId);
-    });
+    const signers = {
+      signerKey: (name: string) => {
+        signer = name;
+        const [server, keyId] = splitSigner(name);
+        return this.#keys?.get(server)?.get(keyId);
+      },
+    };
+    const isGood = verifier?.verify(bytes, start, end, options, signers);
     if (verifier === undefined || isGood !== true) return undefined;
     const [server, key_id] = splitSigner(signer);
     return {
@@ -113,13 +117,17 @@ export class PduInspector {
     if (pdu.roomId !== undefined) this.#roomId = Buffer.from(pdu.roomId, 'utf8');
     const { eventId, contentMatches, message } = hashPdu(this.#rules, pdu);
     const signatures = this.#checkSignatures(pdu, message);
-    const required = requiredSigners(this.#rules, pdu);
-    const missing = required.filter((server) => !signatures.some((signature) => signature.server === server));
+    const content = contentMatches ? pdu.content : redactContent(this.#rules.redaction, pdu.type, pdu.content);
+    const required = requiredSigners(this.#rules, pdu, content);
+    const missing = (required ?? []).filter((server) => !signatures.some((signature) => signature.server === server));
     const contentHash = contentMatches ? 'ok' : statesHash(pdu.json) ? 'mismatch' : 'missing';
-    const isSignedBy = (server: string) =>
-      signatures.some((signature) => signature.server === server && signature.result === 'ok');
+    const isSignedBy = (server: string) => {
+      const results = signatures.filter((signature) => signature.server === server).map(({ result }) => result);
+      return results.includes('ok') && !results.includes('bad');
+    };
+    const isSigned = this.#keys === undefined || required?.every(isSignedBy) === true;
     return {
-      good: contentMatches && (this.#keys === undefined || required.every(isSignedBy)),
+      good: contentMatches && isSigned,
       report: {
         event_id: eventId,
         format: 'ok',

@@ -44,6 +44,14 @@ const restricted = (world: World, authoriser: string | undefined) =>
   );
 
 export const CODE_CASES: Readonly<Record<AuthCode, CodeCase>> = {
+  'field-over-byte-limit': {
+    in: (rules) => !rules.fieldLimitsInBytes,
+    // Two bytes each: within 255 code points.
+    verdicts: (world) => [
+      world.message(ALICE, { type: 'é'.repeat(200) }),
+      world.message(ALICE, { type: 'é'.repeat(127) }),
+    ],
+  },
   'create-has-prev-events': {
     verdicts: (world) => [world.create({}, { prevEventIds: ['$other' as EventId] }), world.create({})],
   },
