@@ -1,6 +1,6 @@
 /**
  * What a server does before it listens: it joins a made-up room that it serves to itself, through the code of every join and
- * without a network, first with partial state, then completed; it must end with the state that was made up. A build that
+ * over TLS on the loopback address, first with partial state, then completed; it must end with the state that was made up. A build that
  * would verify, resolve or store wrongly does not serve; and the first user's join finds the code compiled.
  *
  * In a temporary folder that is removed again. The worker threads test themselves, see workers/jobs/warm-up.ts.
@@ -30,7 +30,7 @@ import { stateEntries } from '../store/state-groups.js';
 import { inlinePool } from '../workers/inline-pool.js';
 import type { MadeUpRoom } from '../workers/made-up-room.js';
 import { MADE_UP_RESIDENT, MADE_UP_ROOM, makeUpRoom } from '../workers/made-up-room.js';
-import { loopbackClient } from './loopback-client.js';
+import { openNetwork } from './network.js';
 import { putMadeUpKey, storeMadeUpRoom } from './resident-room.js';
 
 const ROOM_VERSION = '11';
@@ -53,10 +53,10 @@ export async function selfTest(log: RoomLog): Promise<void> {
   const rules = roomVersionRules(ROOM_VERSION) as RoomVersionRules;
   const room = makeUpRoom(rules, MEMBERS, POWER_LEVEL_CHANGES);
   const folder = await mkdtemp(join(tmpdir(), 'joinery-self-test-'));
-  const stores: Store[] = [];
+  const closing: { close(): Promise<void> }[] = [];
   const open = (name: string, serverName: string): Store => {
     const store = openStore(join(folder, name), serverName);
-    stores.push(store);
+    closing.push(store);
     return store;
   };
   try {
@@ -69,14 +69,15 @@ export async function selfTest(log: RoomLog): Promise<void> {
       onCaller: () => undefined,
       receivePdus: async () => new Map(),
     });
-    const client = loopbackClient(endpoints, joinerKey);
+    const network = await openNetwork(folder, endpoints, joinerKey, log);
+    closing.push(network);
     for (let n = 0; n < JOINS; n++) {
-      await joinOnce(serverOf(open(`joiner-${n}`, JOINER_NAME), joinerKey, client, log), room, n);
+      await joinOnce(serverOf(open(`joiner-${n}`, JOINER_NAME), joinerKey, network.client, log), room, n);
     }
   } catch (error) {
     throw new SelfTestError(`self-test: ${error instanceof Error ? error.message : error}`, { cause: error });
   } finally {
-    for (const store of stores) await store.close();
+    for (const opened of closing.reverse()) await opened.close();
     await rm(folder, { recursive: true, force: true });
   }
 }

@@ -1,0 +1,26 @@
+/**
+ * What V8's optimising compiler has to be told by a server that is to be quick from its first join on. It compiles beside
+ * the program, on the cores that verify: in the second of a first join it took half of their time.
+ */
+
+import { setFlagsFromString } from 'node:v8';
+
+/**
+ * Bytes of bytecode that a function runs through before it is compiled anew, once the self-tests have had what is hot in
+ * every join compiled: eight times V8's own number, so that a join's second goes to the join.
+ */
+const INTERRUPT_BUDGET_BYTES = 1_000_000;
+
+/**
+ * V8 compiles on the assumption that no buffer of a thread is ever moved away, and throws everything compiled out when the
+ * first one is: in a server, in the middle of its first join. So one is moved before anything is compiled. Called once in
+ * each thread that moves buffers, first of all.
+ */
+export function expectMovedBuffers(): void {
+  structuredClone(undefined, { transfer: [new ArrayBuffer(1)] });
+}
+
+/** From now on, in all threads, only what stays hot is compiled. Called when the self-tests are over. */
+export function compileReluctantly(): void {
+  setFlagsFromString(`--interrupt-budget=${INTERRUPT_BUDGET_BYTES}`);
+}
