@@ -89,8 +89,9 @@ export function storeForkedRoom(store: Store, version: string, size: ForkedRoomS
   ) as RoomId;
   const named = (...auth: number[]) => (implied ? auth : [create, ...auth]);
   const creator = draft.add('m.room.member', '@creator:s0.test', '@creator:s0.test', { membership: 'join' }, named());
+  // Before the power levels, which give the creator none where they count.
+  const rule = draft.add('m.room.join_rules', '', '@creator:s0.test', { join_rule: 'public' }, named(creator));
   const first = draft.add('m.room.power_levels', '', '@creator:s0.test', { users: { [ADMIN]: 100 } }, named(creator));
-  const rule = draft.add('m.room.join_rules', '', '@creator:s0.test', { join_rule: 'public' }, named(creator, first));
   const admin = draft.add('m.room.member', ADMIN, ADMIN, { membership: 'join' }, named(first, rule));
   let levels = first;
   const state = new Map<string, number>([
