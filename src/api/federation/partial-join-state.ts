@@ -9,11 +9,11 @@ import type { StateLookup } from '../../kernel/event-auth/state-lookup.js';
 import type { UserId } from '../../kernel/matrix/ids.js';
 import { storedState } from '../../room/room-state.js';
 import { loadRecord } from '../../store/events.js';
-import type { EventNid, RoomNid, StateGroupNid, StateKeyNid } from '../../store/nids.js';
+import type { EventNid, StateGroupNid } from '../../store/nids.js';
 import { NO_EVENT } from '../../store/nids.js';
 import type { StoreReader } from '../../store/open-store.js';
 import type { Room } from '../../store/rooms.js';
-import { stateEntries, stateEvent, stateEventAt } from '../../store/state-groups.js';
+import { nonMemberEntries, stateEntries, stateEvent } from '../../store/state-groups.js';
 
 const MEMBER = 'm.room.member';
 /** Heroes of a room summary (client-server API, "Room summary"). */
@@ -23,23 +23,12 @@ const HERO_ENTRIES_MAX = 4000;
 
 /** The events of the state that a partial join gets, each once. */
 export function partialJoinState(reader: StoreReader, room: Room, group: StateGroupNid, joiner: UserId): EventNid[] {
-  const nids = new Set<EventNid>(nonMemberEvents(reader, room.nid, group));
+  const nids = new Set<EventNid>();
+  for (const [, nid] of nonMemberEntries(reader, room.nid, group)) nids.add(nid);
   const previous = stateEvent(reader, room.nid, group, MEMBER, joiner);
   if (previous !== NO_EVENT) nids.add(previous);
   if (needsHeroes(storedState(reader, room, group))) for (const nid of heroes(reader, group, joiner)) nids.add(nid);
   return [...nids];
-}
-
-/** Events of a state other than memberships. Reads the state keys of one type after another, jumping over members. */
-export function nonMemberEvents(reader: StoreReader, room: RoomNid, group: StateGroupNid): EventNid[] {
-  const places: StateKeyNid[] = [];
-  const before = { start: [room, '', ''], end: [room, MEMBER, ''] };
-  // "m.room.member" followed by the lowest character comes after every key of the type itself.
-  const after = { start: [room, `${MEMBER}\0`, ''], end: [room + 1, '', ''] };
-  for (const range of [before, after]) {
-    for (const { value } of reader.tables.state_key_nid.getRange(range)) places.push(value as StateKeyNid);
-  }
-  return places.map((place) => stateEventAt(reader, group, place)).filter((nid) => nid !== NO_EVENT);
 }
 
 function needsHeroes(state: StateLookup): boolean {
