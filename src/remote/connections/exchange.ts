@@ -34,6 +34,11 @@ export class AnswerBody {
     this.#onClosed = onClosed;
   }
 
+  /** Whether it is here to its last byte, or over early. */
+  get ended(): boolean {
+    return this.#ended;
+  }
+
   /** The next chunk; undefined at the end. Throws what ended the body early, at once or when its chunks are read. */
   async next(): Promise<Buffer | undefined> {
     for (;;) {

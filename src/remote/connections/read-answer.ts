@@ -70,7 +70,7 @@ export function openBody(
       throw failure(error);
     } finally {
       clearTimeout(timer);
-      body.destroy(new RemoteError('unreachable', server, 'the answer was not read to its end'));
+      if (!body.ended) body.destroy(new RemoteError('unreachable', server, 'the answer was not read to its end'));
       finish();
     }
   }
