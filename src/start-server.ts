@@ -46,8 +46,8 @@ import { compileReluctantly } from './workers/v8-compiler.js';
 
 /** How long our own key counts as valid for our own events: for as long as the process can run. */
 const OWN_KEY_VALID_MS = 100 * 365 * 24 * 60 * 60 * 1000;
-/** Rounds of 124 events in each of a thread's two tasks: about a second, after which the code is optimised. */
-const WARM_UP_ROUNDS = 40;
+/** Rounds of some 200 events in each of a thread's two tasks: one to two seconds; more make no first join quicker. */
+const WARM_UP_ROUNDS = 20;
 /** Rooms whose progress is kept in memory. */
 const PROGRESS_ROOMS_MAX = 1000;
 
