@@ -17,6 +17,11 @@ import { withoutStatus } from './without-status.js';
 export const STATE_FIRST_BYTE_TIMEOUT_MS = 10 * 60 * 1000;
 /** Wait for the next bytes of such an answer. */
 export const STATE_IDLE_TIMEOUT_MS = 2 * 60 * 1000;
+/**
+ * Longest time of such a request and its answer, our own work on it included: many times what a million events take. Only
+ * a few resyncs run at once, and one must not be held for good by a server that never ends its answer.
+ */
+export const STATE_TOTAL_TIMEOUT_MS = 60 * 60 * 1000;
 /** Wait for `make_join`: a user waits too. */
 export const MAKE_JOIN_TIMEOUT_MS = 30_000;
 
@@ -24,7 +29,11 @@ export const MAKE_JOIN_TIMEOUT_MS = 30_000;
 const EVENT_ANSWER_BYTES_MAX = ELEMENT_BYTES_MAX + 64 * 1024;
 const OPEN_BRACE = 0x7b;
 
-const STATE_TIMEOUTS = { firstByteTimeoutMs: STATE_FIRST_BYTE_TIMEOUT_MS, idleTimeoutMs: STATE_IDLE_TIMEOUT_MS };
+const STATE_TIMEOUTS = {
+  firstByteTimeoutMs: STATE_FIRST_BYTE_TIMEOUT_MS,
+  idleTimeoutMs: STATE_IDLE_TIMEOUT_MS,
+  totalTimeoutMs: STATE_TOTAL_TIMEOUT_MS,
+};
 
 function path(...segments: readonly string[]): string {
   return `/_matrix/federation/${segments.map(encodeURIComponent).join('/')}`;
