@@ -121,19 +121,28 @@ export async function requestEvent(
   signal?: AbortSignal,
 ): Promise<Buffer> {
   const answer = await client.requestStream(server, { method: 'GET', path: path('v1', 'event', eventId), signal });
-  const pdus = await pdusIn(server, answer, 'pdus', EVENT_ANSWER_BYTES_MAX);
+  const pdus = await pdusIn(server, answer, 'pdus', EVENT_ANSWER_BYTES_MAX, 2);
   const [pdu] = pdus;
   if (pdu === undefined || pdus.length > 1) throw new RemoteError('malformed', server, 'event: not exactly one PDU');
   return pdu;
 }
 
-/** The objects in a list of an answer, as received: parsing and writing them again would change bytes that are signed. */
-async function pdusIn(server: ServerName, answer: RemoteStream, field: string, bytesMax: number): Promise<Buffer[]> {
+/**
+ * The first `most` objects in a list of an answer, as received: parsing and writing them again would change bytes that are
+ * signed. The others are not kept: ten megabytes have room for millions of `{}`.
+ */
+async function pdusIn(
+  server: ServerName,
+  answer: RemoteStream,
+  field: string,
+  bytesMax: number,
+  most: number,
+): Promise<Buffer[]> {
   const pdus: Buffer[] = [];
   const splitter = new ResponseSplitter({
     arrays: new Set([field]),
     element: (_field, bytes) => {
-      if (bytes[0] === OPEN_BRACE) pdus.push(Buffer.from(bytes));
+      if (bytes[0] === OPEN_BRACE && pdus.length < most) pdus.push(Buffer.from(bytes));
     },
     member: () => undefined,
     oversized: () => undefined,
@@ -169,5 +178,5 @@ export async function requestMissingEvents(
     path: path('v1', 'get_missing_events', roomId),
     content,
   });
-  return (await pdusIn(server, answer, 'events', JSON_BODY_BYTES_MAX)).slice(0, content.limit);
+  return pdusIn(server, answer, 'events', JSON_BODY_BYTES_MAX, content.limit);
 }
