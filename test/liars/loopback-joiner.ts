@@ -43,7 +43,7 @@ export interface LoopbackOptions {
   readonly hosts?: Readonly<Record<string, string>>;
   readonly allowRanges?: readonly string[];
   readonly clock?: () => number;
-  /** How long the servers in `slow` may take, for each wait and for all of it. */
+  /** How long the servers in `slow` may pause; twice that until they begin, four times that for all of an answer. */
   readonly patienceMs?: number;
   readonly keyDeadlineMs?: number;
 }
@@ -106,7 +106,7 @@ export class LoopbackJoiner {
   #impatient(patienceMs: number): FederationClient {
     const hurried = (server: ServerName, request: RemoteRequest): RemoteRequest =>
       this.slow.has(server)
-        ? { ...request, firstByteTimeoutMs: patienceMs, idleTimeoutMs: patienceMs, totalTimeoutMs: 3 * patienceMs }
+        ? { ...request, firstByteTimeoutMs: 2 * patienceMs, idleTimeoutMs: patienceMs, totalTimeoutMs: 4 * patienceMs }
         : request;
     return {
       requestJson: (server, request) => this.#tls.requestJson(server, hurried(server, request)),
