@@ -10,9 +10,10 @@ import { applyJudgements } from '../room/intake/apply-judgements.js';
 import type { Judgements } from '../room/intake/judge-events.js';
 import { judgeEvents } from '../room/intake/judge-events.js';
 import type { RoomServer } from '../room/room-server.js';
-import { recordStateKey } from '../store/event-record.js';
+import { recordAuthNids, recordStateKey } from '../store/event-record.js';
 import { Verdict } from '../store/event-status.js';
 import type { EventNid, StateGroupNid, StateKeyNid } from '../store/nids.js';
+import { NO_EVENT } from '../store/nids.js';
 import type { Room } from '../store/rooms.js';
 import { internStateKeys, putStateGroup } from '../store/state-groups.js';
 import type { ListedState } from './list-state.js';
@@ -28,7 +29,10 @@ export async function buildFullState(
   room: Room,
   listed: ListedState,
 ): Promise<StateGroupNid> {
-  await judgeListed(server, room, listed);
+  const unlisted = await judgeListed(server, room, listed);
+  // Those are dropped and come again: the room must not become a smaller one because a list leaves out what it rests on.
+  if (unlisted > 0)
+    throw new RemoteError('malformed', via, `state_ids: ${unlisted} events rest on auth events that it does not list`);
   const verdicts = listedVerdicts(server, listed);
   const accepted = listed.statePositions.filter((position) => verdicts[position] === Verdict.accepted);
   const entries = await keyedEvents(
@@ -85,7 +89,9 @@ function order(a: string, b: string): number {
   return a < b ? -1 : a > b ? 1 : 0;
 }
 
-async function judgeListed(server: RoomServer, room: Room, listed: ListedState): Promise<void> {
+/** Judges what is not judged yet. How many events were dropped because they name auth events that the list does not. */
+async function judgeListed(server: RoomServer, room: Room, listed: ListedState): Promise<number> {
+  const records = server.store.tables.event_record_by_nid;
   const unjudged: number[] = [];
   for (const [position, verdict] of listedVerdicts(server, listed).entries()) {
     if (verdict === Verdict.unjudged) unjudged.push(nidAt(listed, position));
@@ -96,9 +102,14 @@ async function judgeListed(server: RoomServer, room: Room, listed: ListedState):
   const judgements = await judgeEvents(server, room, nids, 'bulk', (checked) => {
     stage.done = checked;
   });
+  const unlisted = judgements.refusals.filter(({ nid, code }) => {
+    const record = code === 'auth-event-missing' ? records.getBinaryFast(nid) : undefined;
+    return record !== undefined && recordAuthNids(record).includes(NO_EVENT);
+  });
   server.store.write((writer) => applyJudgements(writer, room, nids, judgements));
   countRefusals(server, room, judgements);
   progress.end('authorising');
+  return unlisted.length;
 }
 
 function countRefusals(server: RoomServer, room: Room, judgements: Judgements): void {

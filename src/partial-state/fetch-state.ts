@@ -8,12 +8,14 @@ import { eventIdOfHash } from '../kernel/matrix/event-key.js';
 import type { EventId, ServerName } from '../kernel/matrix/ids.js';
 import { RemoteError } from '../remote/remote-error.js';
 import { requestEvent, requestStateBefore } from '../remote/state-requests.js';
-import { putIngestRefusals } from '../room/intake/apply-judgements.js';
+import { putIngestRefusals, removeEvent } from '../room/intake/apply-judgements.js';
 import type { IngestRefusal } from '../room/intake/ingest-events.js';
 import { EventIngest } from '../room/intake/ingest-events.js';
 import type { RoomServer } from '../room/room-server.js';
-import { Verdict } from '../store/event-status.js';
+import { setEventStatuses, Verdict } from '../store/event-status.js';
 import { loadRecord } from '../store/events.js';
+import type { EventNid } from '../store/nids.js';
+import { NO_EVENT } from '../store/nids.js';
 import type { Room } from '../store/rooms.js';
 import { keyAt } from '../workers/event-index.js';
 import type { ListedState } from './list-state.js';
@@ -52,6 +54,8 @@ export async function fetchState(
     pushed: false,
     lane: 'bulk',
     index: listed.index,
+    // Each listed event may come in both fields.
+    eventsMax: 2 * listed.count,
     onProgress: (counts) => {
       for (const stage of stages) stage.bytes = counts.bytes;
       const [fetching, verifying, storing] = stages;
@@ -86,19 +90,18 @@ function requireComplete(
 ): void {
   const refused = new Set(dropped.map(({ eventId }) => eventId));
   const unnamed = dropped.filter(({ eventId }) => eventId === undefined).length;
-  const withheld: EventId[] = [];
+  let withheld = 0;
+  let example: EventId | undefined;
   for (const [position, verdict] of listedVerdicts(server, listed).entries()) {
     if (verdict !== Verdict.none) continue;
     const id = idAt(server, listed, position);
-    if (!refused.has(id)) withheld.push(id);
+    if (refused.has(id)) continue;
+    withheld += 1;
+    example ??= id;
   }
   // What was dropped without a name may be any of them.
-  if (withheld.length <= unnamed) return;
-  throw new RemoteError(
-    'malformed',
-    via,
-    `state: ${withheld.length} listed events did not come, such as ${withheld[0]}`,
-  );
+  if (withheld <= unnamed) return;
+  throw new RemoteError('malformed', via, `state: ${withheld} listed events did not come, such as ${example}`);
 }
 
 function idAt(server: RoomServer, listed: ListedState, position: number): EventId {
@@ -108,7 +111,8 @@ function idAt(server: RoomServer, listed: ListedState, position: number): EventI
 
 /**
  * Positions of listed events that have no verified body here. An event that is stored must be of this room: a list that
- * names another room's events would smuggle them, judged there, into this room's state.
+ * names another room's events would smuggle them, judged there, into this room's state. One that was stored when a list did
+ * not name its auth events is forgotten and comes again: its record has no numbers for them.
  */
 async function missingPositions(
   server: RoomServer,
@@ -117,6 +121,7 @@ async function missingPositions(
   listed: ListedState,
 ): Promise<number[]> {
   const missing: number[] = [];
+  const incomplete: EventNid[] = [];
   let looked = 0;
   for (const [position, verdict] of listedVerdicts(server, listed).entries()) {
     if (verdict === Verdict.none) {
@@ -126,8 +131,18 @@ async function missingPositions(
     const record = loadRecord(server.store, nidAt(listed, position));
     if (record?.roomNid !== room.nid)
       throw new RemoteError('malformed', via, 'state_ids: lists an event of another room');
+    if (verdict === Verdict.unjudged && record.authNids.includes(NO_EVENT)) {
+      incomplete.push(nidAt(listed, position));
+      missing.push(position);
+    }
     looked += 1;
     if (looked % RECORDS_A_TURN === 0) await nextTurn();
+  }
+  if (incomplete.length > 0) {
+    server.store.write((writer) => {
+      for (const nid of incomplete) removeEvent(writer, nid);
+      setEventStatuses(writer, incomplete, () => Verdict.none);
+    });
   }
   return missing;
 }

@@ -22,6 +22,8 @@ import { EventIndexBuilder } from '../workers/event-index.js';
 
 /** IDs looked up or written between two turns of the event loop: about 5 ms. */
 const IDS_A_TURN = 2_000;
+/** Repetitions that are tolerated, beyond each event once in each of the two lists: so that no list goes on for ever. */
+export const REPEATS_MAX = 10_000;
 
 export interface ListedState {
   readonly index: SharedEventIndex;
@@ -46,16 +48,18 @@ export async function listState(
   const opaque = new Map<number, EventId>();
   const key = Buffer.alloc(EVENT_KEY_BYTES);
   let malformed: string | undefined;
+  let elements = 0;
   const splitter = new ResponseSplitter({
     arrays: new Set(['pdu_ids', 'auth_chain_ids']),
     element: (field, bytes) => {
+      elements += 1;
       if (bytes.length === HASH_EVENT_ID_BYTES + 2 && isHashEventIdAt(bytes, 1)) {
         writeHashEventKey(bytes, 1, key, 0);
         const position = builder.add(key);
         if (field === 'pdu_ids') inState.add(position);
         return;
       }
-      const id = parseEventId(bytes[0] === 0x22 ? (JSON.parse(bytes.toString('utf8')) as unknown) : undefined);
+      const id = idIn(bytes);
       if (id === undefined) {
         malformed ??= `${field} holds something that is not an event ID`;
         return;
@@ -73,6 +77,8 @@ export async function listState(
   for await (const chunk of response.body) {
     bytes += chunk.length;
     splitter.push(chunk);
+    if (elements > 2 * builder.count + REPEATS_MAX)
+      throw new RemoteError('malformed', via, `state_ids: repeats events more than ${REPEATS_MAX} times`);
     stage.bytes = bytes;
     stage.done = builder.count;
   }
@@ -83,6 +89,16 @@ export async function listState(
   await internIndex(server, index, builder.count, opaque);
   server.progressOf(roomId).end('state_ids');
   return { index, count: builder.count, statePositions: [...inState], bytes };
+}
+
+/** The event ID that an element of the list is, or undefined. */
+function idIn(element: Buffer): EventId | undefined {
+  try {
+    return parseEventId(element[0] === 0x22 ? JSON.parse(element.toString('utf8')) : undefined);
+  } catch {
+    // Not JSON: as little an event ID as anything else.
+    return undefined;
+  }
 }
 
 /** Gives every listed ID its NID: known ones keep theirs, new ones get the numbers of their places in the list. */

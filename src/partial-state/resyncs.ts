@@ -11,7 +11,7 @@ import { SplitError } from '../remote/split-response.js';
 import type { RoomServer } from '../room/room-server.js';
 import type { RoomNid } from '../store/nids.js';
 import type { PartialStateRow, Room } from '../store/rooms.js';
-import { allRooms, loadPartialState, loadRoomByNid, putPartialState } from '../store/rooms.js';
+import { allRooms, joinedServers, loadPartialState, loadRoomByNid, putPartialState } from '../store/rooms.js';
 import { partialRoom, resyncRoom } from './resync-room.js';
 
 /** Resyncs that run at once; the others wait their turn. */
@@ -22,6 +22,21 @@ export const SERVERS_A_ROUND_MAX = 10;
 export const RESYNC_BACK_OFF: BackOffPolicy = { firstMs: 60_000, maxMs: 60 * 60 * 1000, factor: 2 };
 /** Between resyncs that start together after a restart. */
 const START_STAGGER_MS = 250;
+
+/**
+ * Whom a round asks: who let us in, then servers of members that we know, then those that were named; each round the next
+ * of them. A list of made-up names must not keep us from the servers that are there.
+ */
+export function serversOfRound(
+  { store, serverName }: Pick<RoomServer, 'store' | 'serverName'>,
+  room: Pick<Room, 'nid'>,
+  { joinedVia, servers, attempts }: PartialStateRow,
+): ServerName[] {
+  const known = [...joinedServers(store, room.nid)].map(([name]) => name);
+  const others = [...new Set([...known, ...servers])].filter((name) => name !== joinedVia && name !== serverName);
+  const first = others.length === 0 ? 0 : (attempts * (SERVERS_A_ROUND_MAX - 1)) % others.length;
+  return [joinedVia, ...others.slice(first), ...others.slice(0, first)].slice(0, SERVERS_A_ROUND_MAX);
+}
 
 interface Run {
   readonly ended: Promise<void>;
@@ -115,9 +130,8 @@ export class Resyncs {
   async #run(room: Room, signal: AbortSignal): Promise<void> {
     const row = this.#beginRound(room);
     if (row === undefined) return;
-    const others = row.servers.filter((name) => name !== row.joinedVia && name !== this.#server.serverName);
     const failures: string[] = [];
-    for (const via of [row.joinedVia, ...others].slice(0, SERVERS_A_ROUND_MAX)) {
+    for (const via of serversOfRound(this.#server, room, row)) {
       if (await this.#through(room, via, signal, failures)) {
         this.#server.log.info({ room: room.roomId, via }, 'the room has full state');
         this.#onComplete(room.nid);

@@ -2,8 +2,8 @@
  * Requests to other servers: discovery, one signed HTTP exchange over a pooled TLS connection, and the answer as JSON or
  * as a stream that is read no faster than it is taken.
  *
- * Time-outs are of waiting (for the first byte, for the next bytes), never of the whole. Redirects are not followed and
- * compression is not accepted. Whatever goes wrong is a RemoteError; a caller's own abort is thrown as its reason.
+ * Time-outs are of waiting (for the first byte, for the next bytes), and one of the whole, so that an answer that drips for
+ * ever ends too. Redirects are not followed and compression is not accepted. Whatever goes wrong is a RemoteError; a caller's own abort is thrown as its reason.
  * Specification v1.19, server-server API, "API standards" and "Request Authentication".
  */
 
@@ -36,6 +36,8 @@ import { RemoteError } from './remote-error.js';
 export const FIRST_BYTE_TIMEOUT_MS = 60_000;
 /** Wait for the next bytes of an answer, where the request names none. */
 export const IDLE_TIMEOUT_MS = 60_000;
+/** Longest time of a request and its answer together, where the request names none: a byte a minute is no answer. */
+export const TOTAL_TIMEOUT_MS = 5 * 60_000;
 /** Largest answer of `requestJson`, where the request names none: room for 100 EDUs and 50 PDUs, or 500 key answers. */
 export const JSON_BODY_BYTES_MAX = 10 * 1024 * 1024;
 
@@ -50,6 +52,7 @@ export interface RemoteRequest {
   readonly signed?: boolean | undefined;
   readonly firstByteTimeoutMs?: number | undefined;
   readonly idleTimeoutMs?: number | undefined;
+  readonly totalTimeoutMs?: number | undefined;
   /** For `requestJson`; default JSON_BODY_BYTES_MAX. */
   readonly bodyBytesMax?: number | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -204,6 +207,10 @@ export function createFederationClient(options: FederationClientOptions): Federa
     const timer = setTimeout(() => {
       controller.abort(new RemoteError('timeout', server, `no answer within ${firstByteMs} ms`));
     }, firstByteMs);
+    const totalMs = request.totalTimeoutMs ?? TOTAL_TIMEOUT_MS;
+    const wholeTimer = setTimeout(() => {
+      controller.abort(new RemoteError('timeout', server, `the answer did not end within ${totalMs} ms`));
+    }, totalMs);
     if (request.signal !== undefined) {
       // One signal may stand for hundreds of requests; each takes its listener away when it ends.
       setMaxListeners(0, request.signal);
@@ -212,6 +219,7 @@ export function createFederationClient(options: FederationClientOptions): Federa
     inProgress.add(controller);
     const finish = (): void => {
       clearTimeout(timer);
+      clearTimeout(wholeTimer);
       request.signal?.removeEventListener('abort', onAbort);
       inProgress.delete(controller);
     };

@@ -17,6 +17,11 @@ import { withoutStatus } from './without-status.js';
 export const STATE_FIRST_BYTE_TIMEOUT_MS = 10 * 60 * 1000;
 /** Wait for the next bytes of such an answer. */
 export const STATE_IDLE_TIMEOUT_MS = 2 * 60 * 1000;
+/**
+ * Longest time of such a request and its answer, our own work on it included: many times what a million events take. Only
+ * a few resyncs run at once, and one must not be held for good by a server that never ends its answer.
+ */
+export const STATE_TOTAL_TIMEOUT_MS = 60 * 60 * 1000;
 /** Wait for `make_join`: a user waits too. */
 export const MAKE_JOIN_TIMEOUT_MS = 30_000;
 
@@ -24,7 +29,11 @@ export const MAKE_JOIN_TIMEOUT_MS = 30_000;
 const EVENT_ANSWER_BYTES_MAX = ELEMENT_BYTES_MAX + 64 * 1024;
 const OPEN_BRACE = 0x7b;
 
-const STATE_TIMEOUTS = { firstByteTimeoutMs: STATE_FIRST_BYTE_TIMEOUT_MS, idleTimeoutMs: STATE_IDLE_TIMEOUT_MS };
+const STATE_TIMEOUTS = {
+  firstByteTimeoutMs: STATE_FIRST_BYTE_TIMEOUT_MS,
+  idleTimeoutMs: STATE_IDLE_TIMEOUT_MS,
+  totalTimeoutMs: STATE_TOTAL_TIMEOUT_MS,
+};
 
 function path(...segments: readonly string[]): string {
   return `/_matrix/federation/${segments.map(encodeURIComponent).join('/')}`;
@@ -112,19 +121,28 @@ export async function requestEvent(
   signal?: AbortSignal,
 ): Promise<Buffer> {
   const answer = await client.requestStream(server, { method: 'GET', path: path('v1', 'event', eventId), signal });
-  const pdus = await pdusIn(server, answer, 'pdus', EVENT_ANSWER_BYTES_MAX);
+  const pdus = await pdusIn(server, answer, 'pdus', EVENT_ANSWER_BYTES_MAX, 2);
   const [pdu] = pdus;
   if (pdu === undefined || pdus.length > 1) throw new RemoteError('malformed', server, 'event: not exactly one PDU');
   return pdu;
 }
 
-/** The objects in a list of an answer, as received: parsing and writing them again would change bytes that are signed. */
-async function pdusIn(server: ServerName, answer: RemoteStream, field: string, bytesMax: number): Promise<Buffer[]> {
+/**
+ * The first `most` objects in a list of an answer, as received: parsing and writing them again would change bytes that are
+ * signed. The others are not kept: ten megabytes have room for millions of `{}`.
+ */
+async function pdusIn(
+  server: ServerName,
+  answer: RemoteStream,
+  field: string,
+  bytesMax: number,
+  most: number,
+): Promise<Buffer[]> {
   const pdus: Buffer[] = [];
   const splitter = new ResponseSplitter({
     arrays: new Set([field]),
     element: (_field, bytes) => {
-      if (bytes[0] === OPEN_BRACE) pdus.push(Buffer.from(bytes));
+      if (bytes[0] === OPEN_BRACE && pdus.length < most) pdus.push(Buffer.from(bytes));
     },
     member: () => undefined,
     oversized: () => undefined,
@@ -160,5 +178,5 @@ export async function requestMissingEvents(
     path: path('v1', 'get_missing_events', roomId),
     content,
   });
-  return (await pdusIn(server, answer, 'events', JSON_BODY_BYTES_MAX)).slice(0, content.limit);
+  return pdusIn(server, answer, 'events', JSON_BODY_BYTES_MAX, content.limit);
 }

@@ -9,14 +9,15 @@ import { checkAuthRules } from '../kernel/event-auth/check-auth-rules.js';
 import type { StateLookup } from '../kernel/event-auth/state-lookup.js';
 import type { RoomId } from '../kernel/matrix/ids.js';
 import { verifyInviteSignature } from '../kernel/signatures/verify-invite-signature.js';
-import { eventStatus, StatusBit, VERDICT_BITS, Verdict } from '../store/event-status.js';
+import { eventStatus, StatusBit, setEventStatus, VERDICT_BITS, Verdict } from '../store/event-status.js';
 import type { LoadedEvent } from '../store/events.js';
 import { authEventOf, eventNidOf, loadEvent, referencedIds } from '../store/events.js';
 import type { EventNid, StateGroupNid } from '../store/nids.js';
 import { NO_EVENT } from '../store/nids.js';
+import type { StoreReader } from '../store/open-store.js';
 import type { Refusal, Room } from '../store/rooms.js';
 import { isPartialStateEvent, loadRoom, putRefusal } from '../store/rooms.js';
-import { eventContext } from '../store/timeline.js';
+import { eventContext, eventPrevs } from '../store/timeline.js';
 import { removeEvent } from './intake/apply-judgements.js';
 import { judgeEvents } from './intake/judge-events.js';
 import { persistEvent, stateAfter } from './persist-event.js';
@@ -39,6 +40,8 @@ export async function acceptEvent(server: RoomServer, roomId: RoomId, nid: Event
   if (event === undefined) return { verdict: 'dropped', reason: 'the event is not stored' };
   const prevs = prevNids(server, event);
   if (prevs === undefined) return { verdict: 'dropped', reason: 'its prev_events are not to be had' };
+  if (leadsBack(server.store, room, nid, prevs))
+    return { verdict: 'dropped', reason: 'its prev_events lead back to itself' };
 
   // 4. Passes authorization rules based on the event's auth events, otherwise it is rejected.
   const judgements = await judgeEvents(server, room, Uint32Array.of(nid), 'interactive');
@@ -47,6 +50,8 @@ export async function acceptEvent(server: RoomServer, roomId: RoomId, nid: Event
     store.write((writer) => {
       putRefusal(writer, room.nid, event.eventId, { verdict: 'dropped', code: judged.code, reason: judged.reason });
       removeEvent(writer, nid);
+      // As if it had never come: when it comes again it is stored again.
+      setEventStatus(writer, nid, Verdict.none);
     });
     return { verdict: 'dropped', reason: judged.reason };
   }
@@ -82,6 +87,23 @@ function prevNids(server: RoomServer, event: LoadedEvent): EventNid[] | undefine
     prevs.push(prev);
   }
   return prevs;
+}
+
+/**
+ * Whether an event that came as what lies behind a gap follows upon itself. Where servers choose event IDs (room versions 1
+ * and 2) they can make such events; events with partial state that wait for one another would wait for ever.
+ */
+function leadsBack(reader: StoreReader, room: Room, nid: EventNid, prevs: readonly EventNid[]): boolean {
+  if (room.rules.eventIdForm !== 'domain' || eventContext(reader, nid) === undefined) return false;
+  const seen = new Set<EventNid>();
+  const toVisit = [...prevs];
+  for (let prev = toVisit.pop(); prev !== undefined; prev = toVisit.pop()) {
+    if (prev === nid) return true;
+    if (seen.has(prev) || !isPartialStateEvent(reader, room.nid, prev)) continue;
+    seen.add(prev);
+    toVisit.push(...eventPrevs(reader, prev));
+  }
+  return false;
 }
 
 /** The state before an event: the states after its prev_events, resolved. */

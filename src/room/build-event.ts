@@ -3,9 +3,11 @@
  * Specification v1.19, server-server API, "PDUs"; "Auth events selection".
  */
 
+import { createHash } from 'node:crypto';
 import { authEventTypes } from '../kernel/event-auth/auth-event-types.js';
 import type { StateLookup } from '../kernel/event-auth/state-lookup.js';
 import type { EventId, UserId } from '../kernel/matrix/ids.js';
+import { serverNameOf } from '../kernel/matrix/ids.js';
 import type { JsonObject } from '../kernel/matrix/json.js';
 import { DEPTH_MAX } from '../kernel/matrix/limits.js';
 import type { RoomVersionRules } from '../kernel/matrix/room-versions.js';
@@ -26,13 +28,19 @@ export interface EventPlace {
   /** Greatest depth among the prev_events. */
   readonly depth: number;
   readonly now: number;
+  /** In [0, 1). */
+  readonly random: () => number;
 }
+
+/** Characters of an event ID's local part, of 6 bits: two of ours are never the same. */
+const OPAQUE_ID_CHARS = 24;
 
 /** The event without hashes and signatures. */
 export function buildEvent(rules: RoomVersionRules, intent: EventIntent, place: EventPlace): JsonObject {
   const references = (ids: readonly EventId[]) =>
     rules.eventReferenceForm === 'pair' ? ids.map((id) => [id, {}]) : [...ids];
   return {
+    ...(rules.eventIdForm === 'domain' ? { event_id: opaqueEventId(intent, place) } : {}),
     type: intent.type,
     room_id: place.roomId,
     sender: intent.sender,
@@ -43,6 +51,13 @@ export function buildEvent(rules: RoomVersionRules, intent: EventIntent, place: 
     depth: Math.min(place.depth + 1, DEPTH_MAX),
     origin_server_ts: place.now,
   };
+}
+
+/** In room versions 1 and 2 whoever makes an event gives it its ID. */
+function opaqueEventId(intent: EventIntent, place: EventPlace): string {
+  const seed = JSON.stringify([intent, place, place.random(), place.random()]);
+  const localpart = createHash('sha256').update(seed).digest('base64url').slice(0, OPAQUE_ID_CHARS);
+  return `$${localpart}:${serverNameOf(intent.sender)}`;
 }
 
 /** The auth events of an event that is to be built, by the room's state before it. */

@@ -45,6 +45,7 @@ async function storeOwn(server: RoomServer, room: Room, intent: EventIntent): Pr
     prevEventIds: prevs.map((nid) => eventIdOfNid(server.store, nid)),
     depth: Math.max(0, ...prevs.map((nid) => loadRecord(server.store, nid)?.depth ?? 0)),
     now: server.clock(),
+    random: server.random,
   };
   let text: string;
   try {

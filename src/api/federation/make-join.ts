@@ -72,6 +72,7 @@ function joinTemplate(server: RoomServer, room: Room, userId: UserId): JsonObjec
     prevEventIds: prevs.map(({ nid }) => eventIdOfNid(server.store, nid)),
     depth: prevs[0]?.depth ?? 0,
     now: server.clock(),
+    random: server.random,
   };
   const template = buildEvent(room.rules, intent, place);
   const join: AuthEvent = {

@@ -9,9 +9,9 @@
 import type { RoomId } from '../../kernel/matrix/ids.js';
 import type { JsonValue } from '../../kernel/matrix/json.js';
 import type { KeyNeed } from '../../kernel/signatures/verify-pdu.js';
-import { ResponseSplitter } from '../../remote/split-response.js';
+import { ResponseSplitter, SplitError } from '../../remote/split-response.js';
 import type { EventNid, RoomNid } from '../../store/nids.js';
-import type { SharedEventIndex } from '../../workers/event-index.js';
+import { INDEXED_EVENTS_MAX, type SharedEventIndex } from '../../workers/event-index.js';
 import type { PduRefusal, VerifyPdusOutput } from '../../workers/jobs/verified-batch.js';
 import { Outcome } from '../../workers/jobs/verified-batch.js';
 import type { PduBatch } from '../../workers/pdu-batch.js';
@@ -27,6 +27,11 @@ const PARKED_BATCHES_MAX = 256;
 /** Batches in one write: about 800 events, some 10 ms of the main thread. */
 const BATCHES_A_WRITE = 8;
 
+/** Most events of one response, where the caller knows no number: a state and its auth chain, each as large as they come. */
+const EVENTS_MAX = 2 * INDEXED_EVENTS_MAX;
+/** Refused events of one response that are remembered, about 50 MB; whoever sends more sends no state. */
+export const REFUSALS_MAX = 250_000;
+
 /** Writes under way at once; more, and the response is read no further. */
 const WRITES_MAX = 4;
 
@@ -38,6 +43,8 @@ export interface IngestOptions {
   readonly pushed: boolean;
   readonly lane: Lane;
   readonly index: SharedEventIndex | undefined;
+  /** Most elements of a body that is read; default EVENTS_MAX. */
+  readonly eventsMax?: number;
   /** Told as things happen, with totals so far. */
   readonly onProgress?: (counts: IngestCounts) => void;
 }
@@ -91,16 +98,20 @@ export class EventIngest {
     batcher.add(bytes);
   }
 
-  /** Reads a body to its end. `arrays`: fields that hold PDUs. Throws SplitError, RemoteError, or what a job threw. */
+  /** Reads a body to its end, within limits. `arrays`: fields that hold PDUs. Throws SplitError, RemoteError, or what a job threw. */
   async read(
     body: AsyncIterable<Buffer>,
     arrays: ReadonlySet<string>,
     member: (field: string, value: JsonValue) => void,
     stringElement?: (field: string, bytes: Buffer) => void,
   ): Promise<void> {
+    const eventsMax = this.#options.eventsMax ?? EVENTS_MAX;
+    let elements = 0;
     const splitter = new ResponseSplitter({
       arrays,
       element: (field, bytes) => {
+        elements += 1;
+        if (elements > eventsMax) throw new SplitError(`more than ${eventsMax} events in the response`);
         if (bytes[0] === 0x22) stringElement?.(field, bytes);
         else this.add(field, bytes);
       },
@@ -112,6 +123,8 @@ export class EventIngest {
       this.#counts.bytes += chunk.length;
       splitter.push(chunk);
       await this.#startReady();
+      if (this.#dropped.length > REFUSALS_MAX)
+        throw new SplitError(`more than ${REFUSALS_MAX} events in the response are none`);
     }
     splitter.end();
   }

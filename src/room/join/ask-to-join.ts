@@ -77,7 +77,8 @@ function signJoin(
     ...(authorisedVia === undefined ? {} : { join_authorised_via_users_server: authorisedVia }),
   };
   const intent = { type: 'm.room.member', sender: request.userId, stateKey: request.userId, content };
-  const place = { roomId: request.roomId, authEventIds, prevEventIds, depth: depth - 1, now: server.clock() };
+  const { clock, random } = server;
+  const place = { roomId: request.roomId, authEventIds, prevEventIds, depth: depth - 1, now: clock(), random };
   return hashAndSignPdu(rules, buildEvent(rules, intent, place), server.signingKey);
 }
 
@@ -119,12 +120,17 @@ async function receiveState(
       stage.bytes = counts.bytes;
     },
   });
-  const members = new Map<string, JsonValue>();
+  // Only these two are kept: a response has room for a thousand members of a megabyte.
+  let omitted: JsonValue = false;
+  let event: JsonValue | undefined;
   const names = new Set<ServerName>();
   await ingest.read(
     response.body,
     new Set(['state', 'auth_chain', 'servers_in_room']),
-    (field, value) => members.set(field, value),
+    (field, value) => {
+      if (field === 'members_omitted') omitted = value;
+      if (field === 'event') event = value;
+    },
     (field, bytes) => {
       if (field === 'servers_in_room') addServerName(names, bytes);
     },
@@ -134,7 +140,6 @@ async function receiveState(
   progress.sendJoinBytes = result.bytes;
   progress.verifiedSignatures += result.verified;
   progress.storedEvents += result.stored;
-  const omitted = members.get('members_omitted') ?? false;
   if (typeof omitted !== 'boolean')
     throw new RemoteError('malformed', candidate, 'send_join: members_omitted is not a boolean');
   if (omitted && !request.partial) throw new RemoteError('malformed', candidate, 'send_join: omitted members unasked');
@@ -142,7 +147,6 @@ async function receiveState(
     throw new RemoteError('malformed', candidate, 'send_join: servers_in_room is missing or empty');
   names.add(candidate);
   names.delete(server.serverName);
-  const event = members.get('event');
   const judged = await judgeJoinState(server, rules, { roomId, roomNid, userId: request.userId }, join, result);
   return {
     roomNid,

@@ -1,0 +1,163 @@
+import { randomBytes } from 'node:crypto';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { loadRoom } from '../../src/store/rooms.js';
+import type { Act, ScriptedResident } from '../support/scripted-resident.js';
+import {
+  answers,
+  answersJson,
+  closesAtOnce,
+  closesInTheMiddle,
+  compressed,
+  drips,
+  gzipBomb,
+  halfAnAnswer,
+  neverEnds,
+  stallsInTheMiddle,
+  startScriptedResident,
+  staysSilent,
+  written,
+} from '../support/scripted-resident.js';
+import { ScriptedRoom } from '../support/scripted-room.js';
+import { LoopbackJoiner } from './loopback-joiner.js';
+
+const MB = 1024 * 1024;
+/** What one bad answer may add to the process, in bytes: buffers on both ends, garbage that is not collected yet. */
+const RSS_GROWTH_MAX = 150 * MB;
+
+let resident: ScriptedResident;
+let joiner: LoopbackJoiner;
+beforeAll(async () => {
+  resident = await startScriptedResident(['hs1', 'hs3', 'hs4']);
+  joiner = await LoopbackJoiner.start(resident);
+  joiner.slow.add('hs1');
+});
+afterAll(async () => {
+  await joiner.close();
+  await resident.close();
+});
+
+let rooms = 0;
+/** A room that hs1 and hs3 know, with members of both. */
+function makeRoom(): ScriptedRoom {
+  const room = new ScriptedRoom(`room${rooms++}`);
+  for (const user of ['@carol:hs3', '@dave:hs3', '@erin:hs1']) room.member(user, 'join');
+  resident.rooms.push(room);
+  return room;
+}
+
+const id = () => `"$${randomBytes(32).toString('base64url')}"`;
+
+/** What is wrong, how it goes wrong, and what the refusal says. */
+const BAD_ANSWERS: readonly (readonly [what: string, act: Act, refusal: RegExp])[] = [
+  ['garbage', answers('\u0000\u0001<not json>'), /not JSON|not a JSON object/],
+  ['binary garbage', answers(randomBytes(5000).toString('latin1')), /not JSON|not a JSON object/],
+  ['half an answer', halfAnAnswer, /not JSON|ends in the middle/],
+  ['nothing', answers(''), /not JSON|ends in the middle/],
+  ['JSON that is no object', answersJson([1, 2]), /no event|not a JSON object/],
+  ['an object without anything', answersJson({}), /no event|no create event|empty|did not come/],
+  [
+    'HTML with another content type',
+    answers('<html></html>', 200, { 'content-type': 'text/html' }),
+    /not JSON|JSON obj/,
+  ],
+  ['a closed connection', closesAtOnce, /hs1: .*(closed|socket)/i],
+  ['a connection that closes in the middle', closesInTheMiddle, /hs1: .*(closed|terminated|socket)/i],
+  ['nothing for long', staysSilent, /no answer within 400 ms/],
+  ['a beginning and then nothing for long', stallsInTheMiddle, /no bytes for 200 ms/],
+  ['white space that drips for ever', drips(40), /did not end within 800 ms/],
+  ['a 500 in plain text that is labelled JSON', answers('internal error', 500), /answered 500: internal error/],
+  ['a 502 in HTML', answers('<html>bad</html>', 502, { 'content-type': 'text/html' }), /answered 502: <html>/],
+  [
+    'a 429',
+    answersJson({ errcode: 'M_LIMIT_EXCEEDED', error: 'slow down', retry_after_ms: 3_600_000 }, 429),
+    /answered 429 M_LIMIT_EXCEEDED/,
+  ],
+  ['a redirect', answers('', 302, { location: 'https://127.0.0.1/' }), /answered 302/],
+  ['gzip', compressed, /content-encoding gzip/],
+  ['a gzip bomb', gzipBomb(300, { 'content-encoding': 'gzip' }), /content-encoding gzip/],
+  ['a gzip bomb that does not say so', gzipBomb(300, {}), /not JSON|not a JSON object/],
+];
+
+/** Endless in other ways: only where an answer may be large. */
+const ENDLESS: typeof BAD_ANSWERS = [
+  ['white space without end', neverEnds('{', () => ' '.repeat(65_536)), /did not end within 800 ms/],
+  ['one string without end', neverEnds('{"x":"', () => 'x'.repeat(65_536)), /did not end within 800 ms/],
+  [
+    'members without end',
+    neverEnds('{"a":1', () => `,${id()}:"${'x'.repeat(500_000)}"`),
+    /top-level members|within 800/,
+  ],
+  ['one member many times', neverEnds('{"a":1', () => ',"a":1'), /stands twice/],
+];
+
+/** Runs `task` and checks that memory stays within bounds. */
+async function bounded<T>(task: () => Promise<T>): Promise<T> {
+  const before = process.memoryUsage.rss();
+  const sentBefore = written.bytes;
+  let peak = before;
+  const timer = setInterval(() => {
+    peak = Math.max(peak, process.memoryUsage.rss());
+  }, 10);
+  try {
+    return await task();
+  } finally {
+    clearInterval(timer);
+    peak = Math.max(peak, process.memoryUsage.rss());
+    expect(peak - before, `after ${written.bytes - sentBefore} bytes`).toBeLessThan(RSS_GROWTH_MAX);
+  }
+}
+
+/** hs1 answers so for this room. */
+function lie(room: ScriptedRoom, endpoint: string, act: Act): void {
+  resident.script = ({ server, endpoint: asked, uri }) =>
+    server === 'hs1' && asked === endpoint && decodeURIComponent(uri).includes(room.roomId) ? act : undefined;
+}
+
+/** Why servers failed, as it happens. */
+function listenToFailures(): string[] {
+  const failures: string[] = [];
+  joiner.server.log.warn = ({ error }: { error?: string }) => failures.push(error ?? '');
+  return failures;
+}
+
+describe.each(['make_join', 'send_join'])('a server that answers %s with', (endpoint) => {
+  const cases = endpoint === 'make_join' ? BAD_ANSWERS : [...BAD_ANSWERS, ...ENDLESS];
+  it.each(cases)('%s is refused by name, and the next one is asked', async (_what, act, refusal) => {
+    const [room, honest] = [makeRoom(), makeRoom()];
+    lie(room, endpoint, act);
+    const failures = listenToFailures();
+    await bounded(() => Promise.all([joiner.join(room, 'hs1', 'hs3'), joiner.join(honest, 'hs3')]));
+    expect(failures).toEqual([expect.stringMatching(refusal)]);
+    expect(joiner.row(room)?.joinedVia).toBe('hs3');
+    expect(joiner.row(honest)?.joinedVia).toBe('hs3');
+  });
+});
+
+describe.each(['state_ids', 'state'])('a server that answers %s with', (endpoint) => {
+  it.each([...BAD_ANSWERS, ...ENDLESS])(
+    '%s fails with that reason, and the next one completes the room',
+    async (...row) => {
+      const [, act, refusal] = row;
+      const [room, honest] = [makeRoom(), makeRoom()];
+      await joiner.join(room, 'hs1');
+      await joiner.join(honest, 'hs3');
+      const failures = listenToFailures();
+      lie(room, endpoint, act);
+      resident.asked.length = 0;
+      await bounded(async () => expect(await joiner.resync(room, honest)).toEqual([true, true]));
+      expect(failures).toEqual([expect.stringMatching(refusal)]);
+      expect(resident.asked).toContain('hs3 state_ids');
+      expect([joiner.members(room), joiner.members(honest)]).toEqual([room.members(), honest.members()]);
+    },
+  );
+});
+
+it('a server that lies and is the only one leaves no room behind, and says why to the user', async () => {
+  const room = makeRoom();
+  lie(room, 'send_join', compressed);
+  await expect(joiner.join(room, 'hs1')).rejects.toMatchObject({
+    status: 502,
+    message: expect.stringMatching(/hs1: .*content-encoding gzip/),
+  });
+  expect(loadRoom(joiner.store, room.roomId)).toBeUndefined();
+});
