@@ -3,6 +3,8 @@
  * of what is stored and not of what was sent. Lives in memory; what must survive a restart is in the store.
  */
 
+import { crashAtStage } from '../store/crash/crash-points.js';
+
 /** Stages in their order. */
 export const STAGES = [
   'make_join',
@@ -60,6 +62,7 @@ export class RoomProgress {
   start(name: StageName, total = 0): Stage {
     const stage = this.stage(name);
     Object.assign(stage, { status: 'running', done: 0, total, bytes: 0, startedTs: this.#clock(), endedTs: 0 });
+    crashAtStage(name, 'running');
     return stage;
   }
 
@@ -68,6 +71,7 @@ export class RoomProgress {
     stage.status = 'done';
     stage.endedTs = this.#clock();
     if (stage.total === 0) stage.total = stage.done;
+    crashAtStage(name, 'done');
   }
 
   /** An attempt begins; what an earlier one left unfinished waits again. */
