@@ -47,6 +47,9 @@ export class RoomProgress {
   resyncBytes = 0;
   verifiedSignatures = 0;
   storedEvents = 0;
+  /** Events that came though they were stored before, and their bytes. */
+  repeatedEvents = 0;
+  repeatedBytes = 0;
   rejectedEvents = 0;
   droppedEvents = 0;
   redactedEvents = 0;

@@ -134,6 +134,8 @@ async function receiveState(
   progress.sendJoinBytes = result.bytes;
   progress.verifiedSignatures += result.verified;
   progress.storedEvents += result.stored;
+  progress.repeatedEvents += result.repeated;
+  progress.repeatedBytes += result.repeatedBytes;
   const omitted = members.get('members_omitted') ?? false;
   if (typeof omitted !== 'boolean')
     throw new RemoteError('malformed', candidate, 'send_join: members_omitted is not a boolean');

@@ -26,7 +26,9 @@ function dataFile(folder: string): string {
 }
 
 function digest(folder: string): string {
-  return createHash('sha256').update(readFileSync(dataFile(folder))).digest('hex');
+  return createHash('sha256')
+    .update(readFileSync(dataFile(folder)))
+    .digest('hex');
 }
 
 /** Opens, expects a refusal that names the folder, and that nothing has changed. */
