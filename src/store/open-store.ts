@@ -13,6 +13,7 @@ import { open } from 'lmdb';
 import { crashAfterQueued, crashAfterWrite } from './crash/crash-points.js';
 import { checkDataFile } from './folder/check-data-file.js';
 import { StoreError } from './folder/store-error.js';
+import { commitError, writeFailure } from './folder/write-failure.js';
 import type { ReadTables, WriteTables } from './tables.js';
 import { openTables, TABLES } from './tables.js';
 
@@ -111,11 +112,13 @@ function storeOf(root: RootDatabase, tables: WriteTables, path: string): Store {
     path,
     tables,
     write: (change) => {
-      const result = root.transactionSync(() => {
-        const result = change({ tables });
-        if (result instanceof Promise) throw new StoreError('a write must be synchronous');
-        return result;
-      });
+      const result = orFailure(path, () =>
+        root.transactionSync(() => {
+          const result = change({ tables });
+          if (result instanceof Promise) throw new StoreError('a write must be synchronous');
+          return result;
+        }),
+      );
       crashAfterWrite();
       return result;
     },
@@ -123,13 +126,23 @@ function storeOf(root: RootDatabase, tables: WriteTables, path: string): Store {
       // A child transaction: an asynchronous transaction of lmdb is not undone when its function throws.
       const written = root.childTransaction(() => change({ tables })) as Promise<ReturnType<typeof change>>;
       crashAfterQueued();
-      const result = await written;
+      const result = await written.catch(async (error: unknown) => {
+        throw writeFailure(path, await commitError(error));
+      });
       crashAfterWrite();
       return result;
     },
     refresh: () => root.resetReadTxn(),
     close: () => root.close(),
   };
+}
+
+function orFailure<T>(path: string, write: () => T): T {
+  try {
+    return write();
+  } catch (error) {
+    throw writeFailure(path, error);
+  }
 }
 
 /** Throws StoreError for the store of another format or server. A store that was cut off before it had either is new. */

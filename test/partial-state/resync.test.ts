@@ -63,6 +63,20 @@ describe('a room that was joined with partial state', () => {
     expect(partialStateEvents(joiner.store, nid)).toHaveLength(2);
   });
 
+  it('tries again later where the disk is full, also for the schedule itself', async () => {
+    await joiner.join();
+    const { store } = joiner.server;
+    const full = (): never => {
+      throw new Error('no space left on device');
+    };
+    Object.assign(joiner.server, { store: { ...store, write: full, writeInBackground: async () => full() } });
+    expect(await joiner.resync()).toBe(false);
+    Object.assign(joiner.server, { store });
+    expect(joiner.room().residency).toBe('partial-state');
+    expect(await joiner.resync()).toBe(true);
+    expect(joiner.members()).toEqual(residentMembers());
+  });
+
   it('verifies and stores nothing again that it had, in the join or in an attempt before', async () => {
     await joiner.join();
     const progress = joiner.server.progressOf(ROOM);
