@@ -31,8 +31,10 @@ import { RoomQueues } from './room/room-queues.js';
 import type { RoomServer } from './room/room-server.js';
 import { sendEvent } from './room/send-event.js';
 import { selfTest } from './self-test/self-test.js';
+import { armCrashPoints } from './store/crash/crash-points.js';
 import { readRecord } from './store/event-record.js';
 import { servedBody } from './store/events.js';
+import { lockFolder } from './store/folder/lock-folder.js';
 import type { EventNid } from './store/nids.js';
 import type { Store } from './store/open-store.js';
 import { openStore } from './store/open-store.js';
@@ -51,7 +53,25 @@ const WARM_UP_ROUNDS = 20;
 /** Rooms whose progress is kept in memory. */
 const PROGRESS_ROOMS_MAX = 1000;
 
+/** Starts a server; while it runs nobody else gets its data folder. */
 export async function startServer(config: Config): Promise<RunningServer> {
+  const lock = lockFolder(config.dataDir);
+  try {
+    const server = await startLocked(config);
+    return {
+      ...server,
+      close: async (deadlineMs) => {
+        await server.close(deadlineMs);
+        lock.release();
+      },
+    };
+  } catch (error) {
+    lock.release();
+    throw error;
+  }
+}
+
+async function startLocked(config: Config): Promise<RunningServer> {
   const log = pino({ level: config.log.level }, pino.destination({ dest: 2, sync: false }));
   const { keyId, seed } = readSigningKey(config.signingKeyPath);
   const signingKey = signingKeyOfSeed(config.serverName, keyId, seed);
@@ -165,6 +185,7 @@ export async function startServer(config: Config): Promise<RunningServer> {
     })),
     log,
   });
+  armCrashPoints();
   outbound.start();
   resyncs.resumeAll();
   return {

@@ -33,6 +33,8 @@ export interface ResyncFigures {
   readonly counts: {
     readonly verified_signatures: number;
     readonly stored_events: number;
+    readonly repeated_events: number;
+    readonly repeated_bytes: number;
     readonly rejected_events: number;
     readonly dropped_events: number;
     readonly redacted_events: number;

@@ -36,7 +36,12 @@ interface StateEvent {
 export async function checkOutcome(
   roomFolder: string,
   manifest: Manifest,
-  { joinerUser, residentUser, joinerUserId, refusals }: JoinFigures,
+  {
+    joinerUser,
+    residentUser,
+    joinerUserId,
+    refusals,
+  }: Pick<JoinFigures, 'joinerUser' | 'residentUser' | 'joinerUserId' | 'refusals'>,
 ): Promise<Outcome> {
   const expected = await readExpectedState(roomFolder);
   const joiner = await clientState(joinerUser, manifest.room_id);

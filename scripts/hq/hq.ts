@@ -11,6 +11,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { closeConnections } from './api-client.js';
 import { checkOutcome, type Outcome } from './check-outcome.js';
+import { runCrashes } from './crash/run-crashes.js';
 import { profileTables } from './measure/profile.js';
 import { makeReport, tableOf } from './measure/report.js';
 import { verifyOnly } from './measure/verify-only.js';
@@ -62,6 +63,10 @@ async function runHq(options: HqOptions, folders: Cleanup, servers: Cleanup): Pr
   const room = await buildRoom(options);
   const manifest = await readManifest(room.folder);
   print(`room ${manifest.room_id}: ${manifest.events} events, synthetic, room version ${manifest.room_version}`);
+  if (options.crash !== undefined) {
+    servers.add(closeConnections);
+    return await runCrashes(options, options.crash, room, manifest, await runDir(options, folders), print);
+  }
   const run = await prepareRun(await runDir(options, folders), room, manifest, options);
   const { figures, outcome } = await joinRoom(run, room, manifest, servers, options.profileDir);
   // The floor is measured on idle cores, with the resident's store to itself.
@@ -106,7 +111,7 @@ async function joinRoom(
   const sink = await startOriginSink(run.sinkPort, run.sinkCertificate);
   servers.add(sink.close);
   const start = async (folder: RunFolders['joiner'], profileDir?: string): Promise<ServerProcess> => {
-    const server = await startServer(folder, profileDir);
+    const server = await startServer(folder, { profileDir });
     servers.add(server.stop);
     return server;
   };

@@ -15,6 +15,9 @@ export const HELP = `npm run hq -- [options]: joins a synthetic room of Matrix H
   --sabotage             change one planted event behind the manifest's back: the run must then exit 1
   --keep DIR             run in DIR, which must not exist, and keep it
   --profile DIR          leave a CPU profile of each of the joiner's threads in DIR, and say where its time went
+  --crash POINT|all      end the joiner at a crash point as kill -9 does, start it again, and check the outcome; several
+                         with commas; resident@POINT ends the resident instead, both@POINT both of them; the points are
+                         in src/store/crash/crash-points.ts
   --json FILE            write all figures to FILE
   --help                 this text
 
@@ -34,6 +37,8 @@ export interface HqOptions {
   readonly keepDir: string | undefined;
   readonly jsonFile: string | undefined;
   readonly profileDir: string | undefined;
+  /** `all`, or crash points with commas between them. */
+  readonly crash: string | undefined;
   readonly help: boolean;
 }
 
@@ -57,6 +62,7 @@ export function parseOptions(argv: readonly string[]): HqOptions {
       keep: { type: 'string' },
       json: { type: 'string' },
       profile: { type: 'string' },
+      crash: { type: 'string' },
       help: { type: 'boolean', default: false },
     },
   });
@@ -72,6 +78,7 @@ export function parseOptions(argv: readonly string[]): HqOptions {
     keepDir: values.keep === undefined ? undefined : resolve(values.keep),
     jsonFile: values.json === undefined ? undefined : resolve(values.json),
     profileDir: values.profile === undefined ? undefined : resolve(values.profile),
+    crash: values.crash,
     help: values.help,
   };
 }

@@ -4,6 +4,7 @@
  */
 
 import { parseArgs } from 'node:util';
+import { takeCommitFailures } from '../store/folder/write-failure.js';
 import type { Config } from './config.js';
 import { loadConfig } from './config.js';
 import { UsageError } from './usage-error.js';
@@ -22,6 +23,7 @@ export type StartServer = (config: Config) => Promise<RunningServer>;
 export async function serve(argv: readonly string[], out: (text: string) => void, start: StartServer): Promise<void> {
   const { values } = parseArgs({ args: [...argv], options: { config: { type: 'string' } } });
   if (values.config === undefined) throw new UsageError('serve needs --config FILE');
+  takeCommitFailures();
   const server = await start(loadConfig(values.config));
   out(`joinery ready: ${server.addresses.map(({ api, url }) => `${api}=${url}`).join(' ')}\n`);
   let stopping = false;

@@ -4,8 +4,9 @@
  * Specification v1.19, client-server API, "Standard error response" and "Web Browser Clients".
  */
 
-import type { ApiRequest, Endpoint, HttpMethod } from '../api/endpoint.js';
+import type { ApiRequest, ApiResponse, Endpoint, HttpMethod } from '../api/endpoint.js';
 import { MatrixError } from '../kernel/matrix/matrix-error.js';
+import { crashBeforeAnswer, crashHalfSent, watchesCrashPoints } from '../store/crash/crash-points.js';
 import { corsHeaders, isCrossOriginPath } from './cors.js';
 import { type Exchange, openExchange } from './exchange.js';
 import { BUSY_RETRY_AFTER_MS, type HttpLimits, type HttpLog, REFUSED_BODY_DRAIN_BYTES_MAX } from './limits.js';
@@ -83,10 +84,32 @@ async function serve(listener: ListenerState, exchange: Exchange, head: RequestH
     if (body === undefined) return;
     const request = apiRequest(exchange, head, endpoint, params, body);
     const answer = await endpoint.handle(request);
+    if (watchesCrashPoints()) return await sendWatched(exchange, endpoint, answer, answerOptions(listener, head));
     await sendAnswer(exchange, answer, answerOptions(listener, head));
   } finally {
     reader.release();
   }
+}
+
+/** sendAnswer for a test run that ends the process here, see crash-points.ts. */
+function sendWatched(
+  exchange: Exchange,
+  { method, path }: Endpoint,
+  answer: ApiResponse,
+  options: AnswerOptions,
+): Promise<void> {
+  crashBeforeAnswer(method, path);
+  if (!('chunks' in answer)) return sendAnswer(exchange, answer, options);
+  const { chunks, contentLength } = answer;
+  async function* watched() {
+    let bytes = 0;
+    for await (const chunk of chunks) {
+      yield chunk;
+      bytes += chunk.length;
+      if (bytes >= contentLength / 2) crashHalfSent(path);
+    }
+  }
+  return sendAnswer(exchange, { ...answer, chunks: watched() }, options);
 }
 
 /** The endpoint, unless the request is refused by its head alone. */

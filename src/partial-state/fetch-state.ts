@@ -74,6 +74,8 @@ export async function fetchState(
     await fetchEvents(server, via, listed, missing, ingest, signal);
   }
   const result = await ingest.finish();
+  progress.repeatedEvents += result.repeated;
+  progress.repeatedBytes += result.repeatedBytes;
   progress.droppedEvents += result.dropped.length;
   progress.redactedEvents += result.redacted.length;
   server.store.write((writer) => putIngestRefusals(writer, room.nid, result.dropped, result.redacted));

@@ -174,9 +174,14 @@ export class Resyncs {
     if (row === undefined) return;
     const attempts = row.attempts + 1;
     const next = nextTryTs(RESYNC_BACK_OFF, attempts, clock(), random());
-    store.write((writer) =>
-      putPartialState(writer, room.nid, { ...row, attempts, nextTryTs: next, lastFailure: reason }),
-    );
+    try {
+      store.write((writer) =>
+        putPartialState(writer, room.nid, { ...row, attempts, nextTryTs: next, lastFailure: reason }),
+      );
+    } catch (failure) {
+      // A full disk may be why the round failed. Then the schedule is in memory only, and goes on.
+      log.error({ room: room.roomId, err: failure }, 'the schedule of a resync could not be stored');
+    }
     this.#onFailedForNow(room.nid);
     this.#startAt(room.roomId, next);
   }

@@ -3,6 +3,8 @@
  * of what is stored and not of what was sent. Lives in memory; what must survive a restart is in the store.
  */
 
+import { crashAtStage } from '../store/crash/crash-points.js';
+
 /** Stages in their order. */
 export const STAGES = [
   'make_join',
@@ -45,6 +47,9 @@ export class RoomProgress {
   resyncBytes = 0;
   verifiedSignatures = 0;
   storedEvents = 0;
+  /** Events that came though they were stored before, and their bytes. */
+  repeatedEvents = 0;
+  repeatedBytes = 0;
   rejectedEvents = 0;
   droppedEvents = 0;
   redactedEvents = 0;
@@ -60,6 +65,7 @@ export class RoomProgress {
   start(name: StageName, total = 0): Stage {
     const stage = this.stage(name);
     Object.assign(stage, { status: 'running', done: 0, total, bytes: 0, startedTs: this.#clock(), endedTs: 0 });
+    crashAtStage(name, 'running');
     return stage;
   }
 
@@ -68,6 +74,7 @@ export class RoomProgress {
     stage.status = 'done';
     stage.endedTs = this.#clock();
     if (stage.total === 0) stage.total = stage.done;
+    crashAtStage(name, 'done');
   }
 
   /** An attempt begins; what an earlier one left unfinished waits again. */

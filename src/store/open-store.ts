@@ -8,8 +8,12 @@
 
 import { existsSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import type { RootDatabase } from 'lmdb';
+import type { Database, RootDatabase } from 'lmdb';
 import { open } from 'lmdb';
+import { crashAfterQueued, crashAfterWrite } from './crash/crash-points.js';
+import { checkDataFile } from './folder/check-data-file.js';
+import { StoreError } from './folder/store-error.js';
+import { commitError, writeFailure } from './folder/write-failure.js';
 import type { ReadTables, WriteTables } from './tables.js';
 import { openTables, TABLES } from './tables.js';
 
@@ -26,6 +30,9 @@ export const STORE_OPTIONS = {
   maxReaders: 126,
   encoding: 'binary',
 } as const;
+
+/** `meta` as it is, and not made where it is missing. */
+const META_OPTIONS = { name: 'meta', ...TABLES.meta, cache: false, useRecords: false, create: false } as const;
 
 /** Read access: all that queries and workers get. */
 export interface StoreReader {
@@ -52,27 +59,35 @@ export interface Store extends StoreReader {
   close(): Promise<void>;
 }
 
-export class StoreError extends Error {
-  override readonly name = 'StoreError';
-}
-
 /** The folder of the environment inside a data folder. */
 export function storePath(dataDir: string): string {
   return join(dataDir, 'store');
 }
 
 /**
- * Opens (and creates) the store of a data folder. Throws StoreError when the folder belongs to another server or was
- * written by another format.
+ * Opens (and creates) the store of a data folder. Throws StoreError, and has changed nothing, when it is damaged, belongs
+ * to another server or was written by another format. Whoever serves from it has locked it (folder/lock-folder.ts).
  */
 export function openStore(dataDir: string, serverName: string): Store {
   const path = storePath(dataDir);
+  const isNew = !existsSync(join(path, 'data.mdb'));
   mkdirSync(path, { recursive: true });
+  checkDataFile(path);
   const root = openEnvironment(path, false);
-  const tables = openTables(root);
-  const store = storeOf(root, tables, path);
-  checkOwner(store, tables, serverName);
-  return store;
+  try {
+    // Before any table is made that another version does not have.
+    if (!isNew) checkOwner(root, path, serverName);
+    const tables = openTables(root);
+    const store = storeOf(root, tables, path);
+    if (tables.meta.get('format') === undefined) markOwner(store, serverName);
+    return store;
+  } catch (error) {
+    void root.close();
+    if (error instanceof StoreError) throw error;
+    throw new StoreError(`cannot use the store at ${path}: ${error instanceof Error ? error.message : error}`, {
+      cause: error,
+    });
+  }
 }
 
 /** Opens a store that exists for reading only, in a worker thread. */
@@ -96,36 +111,75 @@ function storeOf(root: RootDatabase, tables: WriteTables, path: string): Store {
   return {
     path,
     tables,
-    write: (change) =>
-      root.transactionSync(() => {
-        const result = change({ tables });
-        if (result instanceof Promise) throw new StoreError('a write must be synchronous');
-        return result;
-      }),
-    // A child transaction: an asynchronous transaction of lmdb is not undone when its function throws.
-    writeInBackground: (change) =>
-      root.childTransaction(() => change({ tables })) as Promise<ReturnType<typeof change>>,
+    write: (change) => {
+      const result = orFailure(path, () =>
+        root.transactionSync(() => {
+          const result = change({ tables });
+          if (result instanceof Promise) throw new StoreError('a write must be synchronous');
+          return result;
+        }),
+      );
+      crashAfterWrite();
+      return result;
+    },
+    writeInBackground: async (change) => {
+      // A child transaction: an asynchronous transaction of lmdb is not undone when its function throws.
+      const written = root.childTransaction(() => change({ tables })) as Promise<ReturnType<typeof change>>;
+      crashAfterQueued();
+      const result = await written.catch(async (error: unknown) => {
+        throw writeFailure(path, await commitError(error));
+      });
+      crashAfterWrite();
+      return result;
+    },
     refresh: () => root.resetReadTxn(),
     close: () => root.close(),
   };
 }
 
-function checkOwner(store: Store, tables: WriteTables, serverName: string): void {
-  const format = tables.meta.get('format');
-  if (format === undefined) {
-    store.write((writer) => {
-      writer.tables.meta.put('format', STORE_FORMAT);
-      writer.tables.meta.put('server_name', serverName);
-    });
-    return;
+function orFailure<T>(path: string, write: () => T): T {
+  try {
+    return write();
+  } catch (error) {
+    throw writeFailure(path, error);
   }
+}
+
+/** Throws StoreError for the store of another format or server. A store that was cut off before it had either is new. */
+function checkOwner(root: RootDatabase, path: string, serverName: string): void {
+  const meta = existingMeta(root);
+  if (meta === undefined) {
+    if ([...root.getKeys({ limit: 1 })].length === 0) return;
+    throw new StoreError(`${path} is an LMDB environment of another program; use another data_dir`);
+  }
+  const format = meta.get('format');
+  if (format === undefined && [...meta.getKeys({ limit: 1 })].length === 0) return;
   if (format !== STORE_FORMAT) {
-    throw new StoreError(`${store.path} has store format ${String(format)}; this version reads ${STORE_FORMAT}`);
+    throw new StoreError(
+      `${path} has store format ${String(format)}; this version reads ${STORE_FORMAT}: run the version that wrote it, or use another data_dir`,
+    );
   }
-  const owner = tables.meta.get('server_name');
+  const owner = meta.get('server_name');
   if (owner !== serverName) {
-    throw new StoreError(`${store.path} belongs to ${String(owner)}, not to ${serverName}; use another data_dir`);
+    throw new StoreError(`${path} belongs to ${String(owner)}, not to ${serverName}; use another data_dir`);
   }
+}
+
+function existingMeta(root: RootDatabase): Database | undefined {
+  try {
+    return root.openDB(META_OPTIONS as never);
+  } catch (error) {
+    // lmdb has no error class for it.
+    if (error instanceof Error && /not found/i.test(error.message)) return undefined;
+    throw error;
+  }
+}
+
+function markOwner(store: Store, serverName: string): void {
+  store.write((writer) => {
+    writer.tables.meta.put('format', STORE_FORMAT);
+    writer.tables.meta.put('server_name', serverName);
+  });
 }
 
 /** The next number of a counter in `meta`, advanced by `count`; the first is 1. */

@@ -1,14 +1,8 @@
 /** The environment: durable, atomic, and of one server and one format only. */
 
 import { describe, expect, it } from 'vitest';
-import {
-  openStore,
-  openStoreReader,
-  STORE_FORMAT,
-  STORE_OPTIONS,
-  StoreError,
-  takeNumbers,
-} from '../../src/store/open-store.js';
+import { StoreError } from '../../src/store/folder/store-error.js';
+import { openStore, openStoreReader, STORE_FORMAT, STORE_OPTIONS, takeNumbers } from '../../src/store/open-store.js';
 import { temporaryFolder, temporaryStore } from './temporary-store.js';
 
 describe('the store', () => {

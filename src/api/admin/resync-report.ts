@@ -29,6 +29,8 @@ export function resyncReport(server: RoomServer, roomId: RoomId): JsonObject {
     counts: {
       verified_signatures: progress.verifiedSignatures,
       stored_events: progress.storedEvents,
+      repeated_events: progress.repeatedEvents,
+      repeated_bytes: progress.repeatedBytes,
       rejected_events: progress.rejectedEvents,
       dropped_events: progress.droppedEvents,
       redacted_events: progress.redactedEvents,

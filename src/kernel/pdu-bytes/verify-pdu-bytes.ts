@@ -63,6 +63,8 @@ export class PduBytesVerifier {
   membershipCode = 0;
   /** The key without which nothing can be said of the last event, where that is why it was not found good. */
   missingKey: KeyNeed | undefined;
+  /** Whether the last good event was known to be good already, so that its signature was not verified. */
+  isStored = false;
   readonly #enforceKeyValidity: boolean;
   /** Members of `content` that a redaction keeps, by event type. */
   readonly #keptContent: ReadonlyMap<string, readonly Uint8Array[] | 'all'>;
@@ -84,8 +86,18 @@ export class PduBytesVerifier {
     this.#isSigned = covered.map((isCovered, n) => isCovered && topLevelKeys.has(MEMBERS[n] as string));
   }
 
-  /** Whether the event in bytes[start .. end] is good beyond doubt; scan, eventKey and membershipCode then describe it. */
-  verify(bytes: Buffer, start: number, end: number, options: ScanOptions, signers: SignerLookup): boolean {
+  /**
+   * Whether the event in bytes[start .. end] is good beyond doubt; scan, eventKey and membershipCode then describe it.
+   * `isStored`: whether an event with this reference hash was verified before.
+   */
+  verify(
+    bytes: Buffer,
+    start: number,
+    end: number,
+    options: ScanOptions,
+    signers: SignerLookup,
+    isStored?: (eventKey: Buffer) => boolean,
+  ): boolean {
     const { scan } = this;
     this.missingKey = undefined;
     if (!scan.scan(bytes, start, end, options) || !this.#readMembership(bytes)) return false;
@@ -100,10 +112,11 @@ export class PduBytesVerifier {
     const hashedEnd = this.#writeForm(bytes, 0, this.#isHashed, false);
     if (!this.#contentHashIs(bytes, hash('sha256', this.#forms.subarray(0, hashedEnd), 'base64'))) return false;
     const message = this.#forms.subarray(hashedEnd, this.#writeForm(bytes, hashedEnd, this.#isSigned, true));
-    decodeBase64(bytes, scan.signatureStart, SIGNATURE_CHARS, this.#signature, 0);
-    if (!verifyBytes(message, this.#signature, key.publicKey)) return false;
     this.eventKey.write(hash('sha256', message, 'binary'), 'latin1');
-    return true;
+    this.isStored = isStored?.(this.eventKey) ?? false;
+    if (this.isStored) return true;
+    decodeBase64(bytes, scan.signatureStart, SIGNATURE_CHARS, this.#signature, 0);
+    return verifyBytes(message, this.#signature, key.publicKey);
   }
 
   /** Sets membershipCode; whether the event is one whose only required signature is the sender's. */

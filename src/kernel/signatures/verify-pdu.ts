@@ -47,6 +47,11 @@ export type PduVerification =
       readonly redacted: boolean;
     }
   | {
+      readonly outcome: 'stored';
+      readonly eventId: EventId;
+      readonly eventKey: Buffer;
+    }
+  | {
       readonly outcome: 'missing-keys';
       readonly eventId: EventId;
       readonly eventKey: Buffer;
@@ -113,8 +118,16 @@ export function hashPdu(rules: RoomVersionRules, pdu: Pdu): HashedPdu {
   return { eventId, eventKey, contentMatches: contentHashMatches(pdu.json, forms.contentHash), message };
 }
 
-/** Verifies one event. Throws nothing on bad input. */
-export function verifyPdu(rules: RoomVersionRules, pdu: Pdu, keys: KeyLookup): PduVerification {
+/**
+ * Verifies one event. Throws nothing on bad input. `isStored`: whether an event with this key was verified before; only for
+ * room versions whose event IDs are hashes.
+ */
+export function verifyPdu(
+  rules: RoomVersionRules,
+  pdu: Pdu,
+  keys: KeyLookup,
+  isStored?: (eventKey: Buffer) => boolean,
+): PduVerification {
   let hashed: HashedPdu;
   try {
     hashed = hashPdu(rules, pdu);
@@ -128,6 +141,8 @@ export function verifyPdu(rules: RoomVersionRules, pdu: Pdu, keys: KeyLookup): P
       reason: error.message,
     };
   }
+  const { eventId, eventKey } = hashed;
+  if (isStored?.(eventKey) === true) return { outcome: 'stored', eventId, eventKey };
   return verifyHashedPdu(rules, pdu, hashed, keys);
 }
 

@@ -18,6 +18,7 @@ import type { PduBatch } from '../../workers/pdu-batch.js';
 import { PduBatcher } from '../../workers/pdu-batch.js';
 import type { Lane } from '../../workers/pool.js';
 import type { RoomServer } from '../room-server.js';
+import { putIngestRefusals } from './apply-judgements.js';
 import { storeVerified } from './store-verified.js';
 
 /** Batches being verified at once, a thread: one running, one waiting in the thread, one in the queue. */
@@ -53,6 +54,9 @@ export interface IngestCounts {
   bytes: number;
   verified: number;
   stored: number;
+  /** Events that were in the store before they came, and their bytes. */
+  repeated: number;
+  repeatedBytes: number;
 }
 
 /** An event that was left out, or kept in its redacted form only. */
@@ -72,7 +76,7 @@ export class EventIngest {
   readonly #nidsByField = new Map<string, EventNid[]>();
   readonly #dropped: IngestRefusal[] = [];
   readonly #redacted: IngestRefusal[] = [];
-  readonly #counts: IngestCounts = { bytes: 0, verified: 0, stored: 0 };
+  readonly #counts: IngestCounts = { bytes: 0, verified: 0, stored: 0, repeated: 0, repeatedBytes: 0 };
   /** Batches given out by the batchers and not started. */
   #ready: { field: string; batch: PduBatch }[] = [];
   /** In the order in which they were started; written from the front. */
@@ -228,7 +232,11 @@ export class EventIngest {
   async #write(batches: readonly { field: string; output: VerifyPdusOutput }[]): Promise<void> {
     const { roomNid, index } = this.#options;
     const stored = await this.#server.store.writeInBackground((writer) =>
-      batches.map(({ output }) => storeVerified(writer, roomNid, output, index)),
+      batches.map(({ output }) => {
+        // With the events: they are not looked at again once they are stored.
+        putIngestRefusals(writer, roomNid, [], output.redacted);
+        return storeVerified(writer, roomNid, output, index);
+      }),
     );
     for (const [i, { field, output }] of batches.entries()) {
       const nids = this.#nidsByField.get(field) ?? [];
@@ -238,10 +246,19 @@ export class EventIngest {
         if (isNew) this.#counts.stored += 1;
       }
       this.#counts.verified += output.signaturesVerified;
+      this.#countRepeated(output);
       for (const { number: _, ...refusal } of output.refusals) this.#dropped.push(refusal);
       for (const { number: _, ...refusal } of output.redacted) this.#redacted.push(refusal);
       this.#batchers.get(field)?.recycle(output.bytes);
     }
     this.#options.onProgress?.(this.#counts);
+  }
+
+  #countRepeated({ outcomes, lengths }: VerifyPdusOutput): void {
+    for (let i = 0; i < outcomes.length; i++) {
+      if (outcomes[i] !== Outcome.stored) continue;
+      this.#counts.repeated += 1;
+      this.#counts.repeatedBytes += lengths[i] as number;
+    }
   }
 }

@@ -43,7 +43,8 @@ export function storeVerified(
   const fresh = new Set<EventNid>();
   const numbers = newEventNids(writer);
   for (let i = 0; i < output.outcomes.length; i++) {
-    if (output.outcomes[i] !== Outcome.verified) continue;
+    const outcome = output.outcomes[i];
+    if (outcome !== Outcome.verified && outcome !== Outcome.stored) continue;
     const position = output.positions[i] as number;
     if (index !== undefined && position < 0) continue;
     const nid = index === undefined ? internKey(writer, keys, i, numbers) : (index.nids[position] as EventNid);
@@ -51,6 +52,8 @@ export function storeVerified(
       stored.push({ number: i, nid, isNew: false });
       continue;
     }
+    // Left out since the worker saw it in the store.
+    if (outcome === Outcome.stored) continue;
     const start = output.recordOffsets[i] as number;
     const record = records.subarray(start, output.recordOffsets[i + 1]);
     record.writeUInt32LE(room, 0);

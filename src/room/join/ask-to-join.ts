@@ -140,6 +140,8 @@ async function receiveState(
   progress.sendJoinBytes = result.bytes;
   progress.verifiedSignatures += result.verified;
   progress.storedEvents += result.stored;
+  progress.repeatedEvents += result.repeated;
+  progress.repeatedBytes += result.repeatedBytes;
   if (typeof omitted !== 'boolean')
     throw new RemoteError('malformed', candidate, 'send_join: members_omitted is not a boolean');
   if (omitted && !request.partial) throw new RemoteError('malformed', candidate, 'send_join: omitted members unasked');

@@ -10,8 +10,8 @@ import type { SharedEventIndex } from '../event-index.js';
 import { positionOf } from '../event-index.js';
 import type { PduBatch } from '../pdu-batch.js';
 
-/** What became of a PDU. */
-export const Outcome = { verified: 0, missingKeys: 1, dropped: 2 } as const;
+/** What became of a PDU. `stored`: the store has it already, so that only its event key is given. */
+export const Outcome = { verified: 0, missingKeys: 1, dropped: 2, stored: 3 } as const;
 
 export interface PduRefusal {
   /** Number of the PDU in the batch. */
@@ -134,6 +134,13 @@ export class VerifiedBatch {
       const known = this.#needs.get(name);
       if (known === undefined || known.minimumValidUntilTs < need.minimumValidUntilTs) this.#needs.set(name, need);
     }
+  }
+
+  /** Says that the store has PDU i. */
+  know(i: number, eventKey: Uint8Array): void {
+    this.setEventKey(i, eventKey);
+    this.outcomes[i] = Outcome.stored;
+    this.lengths[i] = this.end(i) - this.start(i);
   }
 
   drop(i: number, eventId: EventId | undefined, code: string, reason: string): void {

@@ -19,6 +19,7 @@ import {
   writeRecord,
 } from '../../store/event-record.js';
 import { positionOf } from '../event-index.js';
+import type { IsStored } from './stored-already.js';
 import type { VerifiedBatch } from './verified-batch.js';
 
 /** What is asked of every PDU of a batch. */
@@ -48,8 +49,9 @@ export function verifyByParsing(
   rules: RoomVersionRules,
   demands: Demands,
   keys: KeyLookup,
+  isStored: IsStored,
 ): void {
-  const refusal = verifyParsed(batch, i, rules, demands, keys);
+  const refusal = verifyParsed(batch, i, rules, demands, keys, isStored);
   if (refusal !== undefined) batch.drop(i, ...refusal);
 }
 
@@ -59,6 +61,7 @@ function verifyParsed(
   rules: RoomVersionRules,
   demands: Demands,
   keys: KeyLookup,
+  isStored: IsStored,
 ): Refusal | undefined {
   const { bytes } = batch;
   const start = batch.start(i);
@@ -68,12 +71,17 @@ function verifyParsed(
   const parsed = parsePdu(rules, text, { pushed: demands.pushed });
   if (!parsed.ok) return [undefined, parsed.code, parsed.reason];
   const { pdu } = parsed;
-  const verification = verifyPdu(rules, pdu, keys);
+  // IDs of the first versions are no hashes: another event may have one that is taken.
+  const verification = verifyPdu(rules, pdu, keys, rules.eventIdForm === 'domain' ? undefined : isStored);
   const { eventId } = verification;
   if (verification.eventKey !== undefined) batch.setEventKey(i, verification.eventKey);
   if (verification.outcome === 'dropped') return [eventId, verification.code, verification.reason];
   const misplaced = misplacedReason(demands, rules, pdu, verification);
   if (misplaced !== undefined) return [eventId, ...misplaced];
+  if (verification.outcome === 'stored') {
+    batch.know(i, verification.eventKey);
+    return undefined;
+  }
   if (verification.outcome === 'missing-keys') {
     if (demands.fetched !== undefined) {
       const names = verification.needs.map((need) => `${need.keyId} of ${need.server}`).join(', ');

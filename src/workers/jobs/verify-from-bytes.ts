@@ -19,6 +19,10 @@ const authKey = Buffer.alloc(EVENT_KEY_BYTES);
 export function takeVerified(batch: VerifiedBatch, i: number, verifier: PduBytesVerifier): boolean {
   const { scan } = verifier;
   if (scan.authCount > RECORD_AUTH_EVENTS_MAX) return false;
+  if (verifier.isStored) {
+    batch.know(i, verifier.eventKey);
+    return true;
+  }
   batch.setEventKey(i, verifier.eventKey);
   batch.signaturesVerified += 1;
   const { records, authKeys, bytes, index } = batch;

@@ -11,6 +11,7 @@ import type { KeyLookup } from '../../kernel/signatures/verify-pdu.js';
 import type { SharedEventIndex } from '../event-index.js';
 import type { PduBatch } from '../pdu-batch.js';
 import type { WorkerContext } from '../worker-context.js';
+import { storedAlready } from './stored-already.js';
 import type { VerifyPdusOutput } from './verified-batch.js';
 import { VerifiedBatch } from './verified-batch.js';
 import type { Demands } from './verify-by-parsing.js';
@@ -31,16 +32,17 @@ export function verifyPdus(input: VerifyPdusInput, context: WorkerContext): Veri
   context.forgetKeys(input.fetched ?? []);
   const keys: KeyLookup = (server, keyId) => context.serverKey(server, keyId);
   const verifier = context.bytesVerifier(rules);
+  const isStored = storedAlready(context.reader, input.index);
   const options = { roomId: Buffer.from(input.roomId, 'utf8'), pushed: input.pushed };
   for (let i = 0; i < batch.count; i++) {
     const taken =
-      verifier?.verify(batch.bytes, batch.start(i), batch.end(i), options, context) === true &&
+      verifier?.verify(batch.bytes, batch.start(i), batch.end(i), options, context, isStored) === true &&
       !(input.stateOnly && !verifier.scan.has(MemberNumber.state_key)) &&
       takeVerified(batch, i, verifier);
     // Where a key is missing the first time nothing else is looked at: the PDU comes again, and is then judged.
     const missingKey = taken || input.fetched !== undefined ? undefined : verifier?.missingKey;
     if (missingKey !== undefined) batch.lack(i, [missingKey]);
-    else if (!taken) verifyByParsing(batch, i, rules, input, keys);
+    else if (!taken) verifyByParsing(batch, i, rules, input, keys, isStored);
     batch.close(i);
   }
   return batch.output();
