@@ -57,15 +57,25 @@ export function openCrashingStore(options: CrashingStoreOptions): CrashingStore 
   let persisted: EventNid[] = [];
   let losable = false;
   let tail: Promise<unknown> = Promise.resolve();
-  const prevs = real.tables.event_prevs_by_nid as StoreWriter['tables']['event_prevs_by_nid'];
+  const { event_context_by_nid: contexts, event_prevs_by_nid: prevs } = real.tables as StoreWriter['tables'];
+  /** The event whose prev_events were written last: with its context next it is in the timeline. */
+  let placed: unknown;
   const watched = (writer: StoreWriter): StoreWriter => ({
     tables: {
       ...writer.tables,
       event_prevs_by_nid: {
         ...prevs,
         put: (event, value) => {
-          persisted.push(event as EventNid);
+          placed = event;
           prevs.put(event, value);
+        },
+      },
+      event_context_by_nid: {
+        ...contexts,
+        put: (event, value) => {
+          if (event === placed) persisted.push(event as EventNid);
+          placed = undefined;
+          contexts.put(event, value);
         },
       },
     },
@@ -82,6 +92,7 @@ export function openCrashingStore(options: CrashingStoreOptions): CrashingStore 
     alive();
     writes += 1;
     persisted = [];
+    placed = undefined;
     const dies = plan?.atWrite === writes;
     const result = real.write((writer) => {
       const changed = change(watched(writer));

@@ -39,6 +39,7 @@ export const PUPPETS = ['p1', 'p2'] as ServerName[];
 export const ALICE = '@alice:hs1' as UserId;
 export const MOD = '@mod:hs1' as UserId;
 export const BOB = '@bob:hs2' as UserId;
+export const BEA = '@bea:hs2' as UserId;
 
 const NAMES = [HS1, HS2, HS3, ...PUPPETS];
 /** Room versions of the runs; weights by repetition. */

@@ -18,11 +18,12 @@ import type { EventNid, StateGroupNid } from '../../src/store/nids.js';
 import type { StoreReader } from '../../src/store/open-store.js';
 import type { Room } from '../../src/store/rooms.js';
 import { joinedServers, partialStateEvents, loadPartialState } from '../../src/store/rooms.js';
-import { stateEntries } from '../../src/store/state-groups.js';
-import { eventContext, eventPrevs, roomTimeline } from '../../src/store/timeline.js';
+import { stateEntries, stateEvent } from '../../src/store/state-groups.js';
+import { NO_EVENT } from '../../src/store/nids.js';
+import { eventContext, eventPrevs, localMembership, roomTimeline } from '../../src/store/timeline.js';
 import { randomOf } from '../hq/room/plan/random.js';
 import type { Federation } from './federation.js';
-import { HS1, HS2, keyOf, PUPPETS } from './federation.js';
+import { BEA, BOB, HS1, HS2, keyOf, PUPPETS } from './federation.js';
 import { FederationServer } from './federation-server.js';
 
 /** Full answers to the joins of hs2, by the join's event ID. */
@@ -75,6 +76,8 @@ export async function compareWithFullJoin(
       if (there === undefined || eventContext(full.store, there) === undefined) dropped.push(id);
     }
     const events = [joinId, ...rest.map((nid) => eventIdOfNid(ours, nid))];
+    if (process.env.SIMULATE_EVENTS !== undefined)
+      for (const nid of hs2.decided) process.stderr.write(`${describe(federation, nid)}\n`);
     const differences = dropped.map((id) => `the full join has no ${name(ours, id)}`);
     if (differences.length > 0) return { differences, softFailedInFull: [], events: events.length, rejected: 0 };
     return await federation.settle(() =>
@@ -191,6 +194,12 @@ function invariants({ hs2 }: Federation, room: Room): string[] {
     if (counts.get(server) !== stored.get(server))
       wrong.push(`${server} has ${counts.get(server)} joined members and is counted ${stored.get(server)}`);
   }
+  for (const user of [BOB, BEA]) {
+    const nid = stateEvent(store, room.nid, room.currentGroup, 'm.room.member', user);
+    const membership = nid === NO_EVENT ? undefined : loadRecord(store, nid)?.membership;
+    const kept = localMembership(store, user, room.nid)?.membership;
+    if (membership !== kept) wrong.push(`${user} is told ${kept} where the state has ${membership}`);
+  }
   const shown = new Map<EventNid, number>();
   for (const { event } of roomTimeline(store, room.nid, { after: 0, upTo: 2 ** 31, limit: 100_000 }))
     shown.set(event, (shown.get(event) ?? 0) + 1);
@@ -232,4 +241,16 @@ function name(reader: StoreReader, id: EventId): string {
   const record = nid === undefined ? undefined : loadRecord(reader, nid);
   const what = record === undefined ? '' : ` (${record.type} ${record.stateKey ?? ''} ${record.membership})`;
   return `${id.slice(0, 8)}${what} of ${record?.sender}`;
+}
+
+/** One line on an event of hs2's timeline, for who looks for a bug. */
+function describe({ hs2 }: Federation, nid: EventNid): string {
+  const { store } = hs2;
+  const short = (ids: readonly EventId[]) => ids.map((id) => id.slice(0, 8)).join(',');
+  const json = bodyOf(store, nid);
+  const partial = hs2.decidedWhilePartial.has(nid) ? ' while partial' : '';
+  return (
+    `${name(store, eventIdOfNid(store, nid))}: ${standing(store, nid)}${partial}, after ${short(referencedIds(json.prev_events))}` +
+    ` by ${short(referencedIds(json.auth_events))} ${JSON.stringify(json.content)}`
+  );
 }

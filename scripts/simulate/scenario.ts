@@ -13,19 +13,20 @@ import type { CrashPlan } from './crashing-store.js';
 import { Crash } from './crashing-store.js';
 import { drawRates } from './faults.js';
 import type { Federation, Intent } from './federation.js';
-import { ALICE, BOB, DAY_MS, HS1, HS2, HS3, MINUTE_MS, MOD, PUPPETS } from './federation.js';
+import { ALICE, BEA, BOB, DAY_MS, HS1, HS2, HS3, MINUTE_MS, MOD, PUPPETS } from './federation.js';
 import type { FederationServer } from './federation-server.js';
 import { onDeath } from './network.js';
 
 const HS1_USERS = [ALICE, MOD, '@ann:hs1', '@abe:hs1'];
 const HS3_USERS = ['@carol:hs3', '@dave:hs3'];
 const PUPPET_USERS = ['@u1:p1', '@u2:p1', '@u3:p2', '@u4:p2'];
-const BEA = '@bea:hs2' as UserId;
 const EVERYBODY = [...HS1_USERS, ...HS3_USERS, ...PUPPET_USERS, BOB];
 /** How long the room is alive while things go wrong. */
 const STORY_MS = 10 * MINUTE_MS;
 /** A user whose join failed tries again after this time at most, in milliseconds. */
 const JOIN_AGAIN_MS_MAX = MINUTE_MS;
+/** How often it is looked whether the room is full, in milliseconds. */
+const LOOK_MS = 20_000;
 /** Crashes of one server in one run. */
 const CRASHES_MAX = 3;
 
@@ -121,8 +122,14 @@ export class Scenario {
   }
 
   async #within(done: () => boolean, ms: number): Promise<boolean> {
-    const { time } = this.#federation;
-    return time.runUntil(done, time.now() + ms);
+    const f = this.#federation;
+    const untilTs = f.time.now() + ms;
+    // Looked at now and then only: each look at a store makes a timer of its own.
+    while (!done()) {
+      if (f.time.now() >= untilTs) return false;
+      await f.pass(LOOK_MS);
+    }
+    return true;
   }
 
   #in<T>(server: FederationServer, act: () => Promise<T>): Promise<T> {

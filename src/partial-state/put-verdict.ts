@@ -12,7 +12,7 @@ import type { StateGroupNid } from '../store/nids.js';
 import type { StoreWriter } from '../store/open-store.js';
 import type { Refusal, Room } from '../store/rooms.js';
 import { putRefusal, putRoom, removeRefusal } from '../store/rooms.js';
-import { eventPrevs, putEventContext } from '../store/timeline.js';
+import { eventPrevs, markFollowed, putEventContext } from '../store/timeline.js';
 
 /** `before`: the state before the event, undefined for an outlier. `refusal`: undefined when it is accepted. */
 export function putVerdict(
@@ -39,5 +39,6 @@ export function putVerdict(
   showAccepted(writer, room, nid, record, ownServer);
   const row = currentRow(writer, room);
   const prevs = eventPrevs(writer, nid);
+  markFollowed(writer, prevs);
   putRoom(writer, room.nid, { ...row, extremities: [...row.extremities.filter((end) => !prevs.includes(end)), nid] });
 }

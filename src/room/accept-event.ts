@@ -16,7 +16,7 @@ import type { EventNid, StateGroupNid } from '../store/nids.js';
 import { NO_EVENT } from '../store/nids.js';
 import type { Refusal, Room } from '../store/rooms.js';
 import { isPartialStateEvent, loadRoom, putRefusal } from '../store/rooms.js';
-import { eventContext } from '../store/timeline.js';
+import { eventContext, isInGraph } from '../store/timeline.js';
 import { removeEvent } from './intake/apply-judgements.js';
 import { judgeEvents } from './intake/judge-events.js';
 import { persistEvent, stateAfter } from './persist-event.js';
@@ -134,8 +134,8 @@ export async function persistAccepted(
   const { prevs, before, partial, refusal } = decided;
   const plan = { nid: event.nid, before, refusal };
   const others = room.extremities.filter((nid) => !prevs.includes(nid));
-  // An event that a gap was filled with has followers here, so it ends nothing.
-  const isEnd = others.length === 0 || eventContext(server.store, event.nid) === undefined;
+  // What comes after its followers (the history before our join, what lay behind a gap) ends nothing.
+  const isEnd = others.length === 0 || !isInGraph(server.store, event.nid);
   const extremities = isEnd ? [...others, event.nid] : others;
   let current: StateGroupNid | undefined;
   if (refusal === undefined && others.length > 0) {

@@ -22,7 +22,7 @@ import {
   putRoom,
 } from '../store/rooms.js';
 import { changeStateGroup, differingEntries, internStateKey } from '../store/state-groups.js';
-import { appendToStream, putEventContext, putEventPrevs, putLocalMembership } from '../store/timeline.js';
+import { appendToStream, markFollowed, putEventContext, putEventPrevs, putLocalMembership } from '../store/timeline.js';
 import { keepRedaction, refreshRedactions } from './redactions/apply-redactions.js';
 import type { StateRoom } from './room-state.js';
 
@@ -71,6 +71,7 @@ export function persistEvent(writer: StoreWriter, room: StateRoom, row: RoomRow,
     refreshRedactions(writer, room, plan.nid);
     return;
   }
+  markFollowed(writer, plan.prevs);
   const currentGroup = plan.current ?? after;
   if (currentGroup !== row.currentGroup)
     addJoinedCounts(writer, room.nid, joinedChanges(writer, row.currentGroup, currentGroup));
