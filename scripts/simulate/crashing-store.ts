@@ -88,7 +88,7 @@ export function openCrashingStore(options: CrashingStoreOptions): CrashingStore 
   const alive = (): void => {
     if (life.dead) throw new Crash(`${life.name} is dead`);
   };
-  function commit<T>(change: (writer: StoreWriter) => T): T {
+  function commit<T>(change: (writer: StoreWriter) => T, isDurable: boolean): T {
     alive();
     writes += 1;
     persisted = [];
@@ -99,6 +99,7 @@ export function openCrashingStore(options: CrashingStoreOptions): CrashingStore 
       if (dies && plan.when === 'before-commit') die();
       return changed;
     });
+    if (isDurable) losable = false;
     for (const event of persisted) options.onPersisted(event);
     if (dies) die();
     return result;
@@ -109,11 +110,7 @@ export function openCrashingStore(options: CrashingStoreOptions): CrashingStore 
       alive();
       return real.tables;
     },
-    write: (change) => {
-      const result = commit(change);
-      losable = false;
-      return result;
-    },
+    write: (change) => commit(change, true),
     writeInBackground: async (change) => {
       const before = tail;
       const committed = (async () => {
@@ -123,7 +120,7 @@ export function openCrashingStore(options: CrashingStoreOptions): CrashingStore 
           losable = true;
           copyFileSync(data, durable);
         }
-        return commit(change);
+        return commit(change, false);
       })();
       tail = committed;
       return committed;

@@ -27,6 +27,7 @@ import { RoomQueues } from '../../src/room/room-queues.js';
 import type { RoomServer } from '../../src/room/room-server.js';
 import { sendEvent } from '../../src/room/send-event.js';
 import { readRecord, recordRoomNid } from '../../src/store/event-record.js';
+import { eventVerdict, Verdict } from '../../src/store/event-status.js';
 import { servedBody } from '../../src/store/events.js';
 import type { EventNid } from '../../src/store/nids.js';
 import type { Store } from '../../src/store/open-store.js';
@@ -79,6 +80,8 @@ export class FederationServer implements Host {
   readonly decided: EventNid[] = [];
   /** Those decided while the room's state was partial. */
   readonly decidedWhilePartial = new Set<EventNid>();
+  /** Whether each was rejected at first. */
+  readonly rejectedAtFirst = new Map<EventNid, boolean>();
   /** Store writes in all lives. */
   writes = 0;
   /** Told of a crash when the files are closed. */
@@ -125,7 +128,8 @@ export class FederationServer implements Host {
       time,
       life,
       random: random.next,
-      plan,
+      // The write of a start that keeps our own key is not counted.
+      plan: plan && { ...plan, atWrite: plan.atWrite + 1 },
       onCrash: () => this.#crashed(),
       onPersisted: (event) => this.#noteDecided(store, event),
     });
@@ -190,6 +194,7 @@ export class FederationServer implements Host {
   #noteDecided(store: Store, event: EventNid): void {
     if (this.decided.includes(event)) return;
     this.decided.push(event);
+    this.rejectedAtFirst.set(event, eventVerdict(store, event) === Verdict.rejected);
     const record = store.tables.event_record_by_nid.getBinaryFast(event);
     const room = record === undefined ? undefined : loadRoomByNid(store, recordRoomNid(record));
     if (room !== undefined && room.residency !== 'full-state') this.decidedWhilePartial.add(event);

@@ -3,6 +3,7 @@
  * the simulator makes up for them: on old prev_events, on auth events that no longer hold, forbidden ones.
  */
 
+import { ownKeyResponse } from '../../src/api/federation/serve-keys.js';
 import type { EventId, KeyId, RoomId, ServerName, UserId } from '../../src/kernel/matrix/ids.js';
 import { serverNameOf } from '../../src/kernel/matrix/ids.js';
 import type { JsonObject } from '../../src/kernel/matrix/json.js';
@@ -20,7 +21,6 @@ import { eventIdOfNid, eventNidOf, loadBody, loadRecord, referencedIds } from '.
 import type { EventNid, StateGroupNid } from '../../src/store/nids.js';
 import { internRoom, loadRoom, putRoom } from '../../src/store/rooms.js';
 import { eventContext } from '../../src/store/timeline.js';
-import { ownKeyResponse } from '../../src/api/federation/serve-keys.js';
 import type { Random } from '../hq/room/plan/random.js';
 import { randomOf } from '../hq/room/plan/random.js';
 import { FederationServer } from './federation-server.js';

@@ -31,6 +31,8 @@ export interface SimulationResult {
   readonly roomVersion: string;
   readonly events: number;
   readonly rejected: number;
+  /** Events whose verdict was another while the state was partial. */
+  readonly flipped: number;
   readonly softFailedInFull: readonly string[];
   readonly crashes: number;
   /** Store writes of the joining server, all lives together. */
@@ -69,7 +71,7 @@ export async function runSimulation(options: SimulationOptions): Promise<Simulat
   const scenario = new Scenario(federation, options);
   const problems: string[] = [];
   let outcome: SimulationResult['outcome'] = 'failed';
-  let comparison = { events: 0, rejected: 0, softFailedInFull: [] as readonly string[] };
+  let comparison = { events: 0, rejected: 0, flipped: 0, softFailedInFull: [] as readonly string[] };
   try {
     await scenario.prepare();
     await scenario.play();

@@ -254,7 +254,8 @@ export class Scenario {
       const some = [MOD, ...PUPPET_USERS, ...HS3_USERS, BOB].filter(() => random.chance(0.3));
       const users = Object.fromEntries(some.map((user) => [user, random.pick([0, 50, 50, 99])]));
       await state('m.room.power_levels', this.#federation.levels(users));
-    } else if (dice < 0.87) await state('m.room.join_rules', { join_rule: random.pick(['public', 'public', 'invite']) });
+    } else if (dice < 0.87)
+      await state('m.room.join_rules', { join_rule: random.pick(['public', 'public', 'invite']) });
     else if (rules.redactsInContent) {
       const redacts = random.pick(this.#federation.newest(15));
       await this.#in(server, () => server.send(roomId, actor, 'm.room.redaction', undefined, { redacts }));

@@ -61,10 +61,12 @@ function numberOf(name: string, text: string, max: number): number {
 }
 
 function lineOf(result: SimulationResult, ms: number): string {
-  const { seed, roomVersion, events, rejected, softFailedInFull, crashes, outcome, virtualMs, traceHash } = result;
+  const { seed, roomVersion, events, rejected, flipped, softFailedInFull, crashes, outcome, virtualMs, traceHash } =
+    result;
   return (
     `seed ${String(seed).padEnd(10)} v${roomVersion.padEnd(2)} ${String(events).padStart(3)} events ` +
-    `${String(rejected).padStart(2)} rejected ${softFailedInFull.length} soft-failed by a full join ${crashes} crashes ` +
+    `${String(rejected).padStart(2)} rejected ${flipped} flipped ${softFailedInFull.length} soft-failed by a full join ` +
+    `${crashes} crashes ` +
     `${(virtualMs / 3_600_000).toFixed(1)} h in ${ms.toFixed(0)} ms  ${traceHash}  ${outcome}\n`
   );
 }
@@ -76,7 +78,8 @@ if (options.help) {
 }
 const first = numberOf('--seed', options.seed, SEED_MAX);
 const runs = numberOf('--runs', options.runs, RUNS_MAX);
-const minutes = options.minutes === undefined ? Number.POSITIVE_INFINITY : numberOf('--minutes', options.minutes, 10_000);
+const minutes =
+  options.minutes === undefined ? Number.POSITIVE_INFINITY : numberOf('--minutes', options.minutes, 10_000);
 const crashAt = options['crash-at'] === undefined ? undefined : numberOf('--crash-at', options['crash-at'], 1_000_000);
 const when = options['after-commit'] ? ('after-commit' as const) : ('before-commit' as const);
 const plan = crashAt === undefined ? undefined : { atWrite: crashAt, when, losesBackground: true };
@@ -90,8 +93,11 @@ for (let seed = first; seed < first + runs && Date.now() - startedMs < minutes *
   if (result.ok) continue;
   failed += 1;
   if (!options.trace) process.stdout.write(`${result.trace.slice(-TRACE_LINES).join('\n')}\n`);
-  const again = plan === undefined ? '' : ` --crash-at ${plan.atWrite}${options['after-commit'] ? ' --after-commit' : ''}`;
-  process.stdout.write(`${result.problems.join('\n')}\nagain: npm run simulate -- --seed ${seed} --runs 1${again} --trace\n`);
+  const again =
+    plan === undefined ? '' : ` --crash-at ${plan.atWrite}${options['after-commit'] ? ' --after-commit' : ''}`;
+  process.stdout.write(
+    `${result.problems.join('\n')}\nagain: npm run simulate -- --seed ${seed} --runs 1${again} --trace\n`,
+  );
   if (!options['keep-going']) break;
 }
 process.exit(failed === 0 ? 0 : EXIT_FAILED);

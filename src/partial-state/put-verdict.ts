@@ -3,7 +3,8 @@
  * that operators read, what clients see, forward extremities, redactions.
  */
 
-import type { ServerName } from '../kernel/matrix/ids.js';
+import type { ServerName, UserId } from '../kernel/matrix/ids.js';
+import { serverNameOf } from '../kernel/matrix/ids.js';
 import { currentRow, showAccepted, stateAfter } from '../room/persist-event.js';
 import { refreshRedactions } from '../room/redactions/apply-redactions.js';
 import { eventStatus, StatusBit, setEventStatus, VERDICT_BITS, Verdict } from '../store/event-status.js';
@@ -12,7 +13,7 @@ import type { StateGroupNid } from '../store/nids.js';
 import type { StoreWriter } from '../store/open-store.js';
 import type { Refusal, Room } from '../store/rooms.js';
 import { putRefusal, putRoom, removeRefusal } from '../store/rooms.js';
-import { eventPrevs, markFollowed, putEventContext } from '../store/timeline.js';
+import { eventPrevs, markFollowed, putEventContext, putLocalMembership, streamPosition } from '../store/timeline.js';
 
 /** `before`: the state before the event, undefined for an outlier. `refusal`: undefined when it is accepted. */
 export function putVerdict(
@@ -36,7 +37,13 @@ export function putVerdict(
     refreshRedactions(writer, room, nid);
     return;
   }
-  showAccepted(writer, room, nid, record, ownServer);
+  showAccepted(writer, room, nid);
+  // What the state says in the end corrects it, when the room is full.
+  const { type, stateKey, membership } = record;
+  if (type === 'm.room.member' && stateKey !== undefined && serverNameOf(stateKey as UserId) === ownServer) {
+    const position = streamPosition(writer);
+    putLocalMembership(writer, stateKey as UserId, room.nid, { membership, event: nid, position });
+  }
   const row = currentRow(writer, room);
   const prevs = eventPrevs(writer, nid);
   markFollowed(writer, prevs);
