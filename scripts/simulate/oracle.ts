@@ -167,7 +167,14 @@ async function compare(
   }
   // The ends of what the partial join accepted, and the state there, as the full join's store has them.
   const ends = new Set(counted);
-  for (const nid of counted) for (const prev of eventPrevs(theirs, nid)) ends.delete(prev);
+  for (const nid of counted) {
+    // Through what is refused to what stands behind it.
+    const behind = new Set(eventPrevs(theirs, nid));
+    for (const prev of behind) {
+      ends.delete(prev);
+      if (!counted.has(prev)) for (const further of eventPrevs(theirs, prev)) behind.add(further);
+    }
+  }
   const group = await resolveStoredStates(
     full.room,
     full.loadRoom(roomId) as Room,

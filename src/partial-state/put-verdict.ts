@@ -5,6 +5,7 @@
 
 import type { ServerName, UserId } from '../kernel/matrix/ids.js';
 import { serverNameOf } from '../kernel/matrix/ids.js';
+import { followedEvents } from '../room/followed-events.js';
 import { currentRow, showAccepted, stateAfter } from '../room/persist-event.js';
 import { refreshRedactions } from '../room/redactions/apply-redactions.js';
 import { eventStatus, StatusBit, setEventStatus, VERDICT_BITS, Verdict } from '../store/event-status.js';
@@ -46,6 +47,7 @@ export function putVerdict(
   }
   const row = currentRow(writer, room);
   const prevs = eventPrevs(writer, nid);
+  const followed = followedEvents(writer, prevs);
   markFollowed(writer, prevs);
-  putRoom(writer, room.nid, { ...row, extremities: [...row.extremities.filter((end) => !prevs.includes(end)), nid] });
+  putRoom(writer, room.nid, { ...row, extremities: [...row.extremities.filter((end) => !followed.has(end)), nid] });
 }

@@ -17,6 +17,7 @@ import { NO_EVENT } from '../store/nids.js';
 import type { Refusal, Room } from '../store/rooms.js';
 import { isPartialStateEvent, loadRoom, putRefusal } from '../store/rooms.js';
 import { eventContext, isInGraph } from '../store/timeline.js';
+import { followedEvents } from './followed-events.js';
 import { removeEvent } from './intake/apply-judgements.js';
 import { judgeEvents } from './intake/judge-events.js';
 import { persistEvent, stateAfter } from './persist-event.js';
@@ -133,7 +134,8 @@ export async function persistAccepted(
 ): Promise<void> {
   const { prevs, before, partial, refusal } = decided;
   const plan = { nid: event.nid, before, refusal };
-  const others = room.extremities.filter((nid) => !prevs.includes(nid));
+  const followed = followedEvents(server.store, prevs);
+  const others = room.extremities.filter((nid) => !followed.has(nid));
   // What comes after its followers (the history before our join, what lay behind a gap) ends nothing.
   const isEnd = others.length === 0 || !isInGraph(server.store, event.nid);
   const extremities = isEnd ? [...others, event.nid] : others;
