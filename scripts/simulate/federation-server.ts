@@ -28,7 +28,7 @@ import type { RoomServer } from '../../src/room/room-server.js';
 import { sendEvent } from '../../src/room/send-event.js';
 import { readRecord, recordRoomNid } from '../../src/store/event-record.js';
 import { eventVerdict, Verdict } from '../../src/store/event-status.js';
-import { servedBody } from '../../src/store/events.js';
+import { eventIdOfNid, servedBody } from '../../src/store/events.js';
 import type { EventNid } from '../../src/store/nids.js';
 import type { Store } from '../../src/store/open-store.js';
 import type { Room } from '../../src/store/rooms.js';
@@ -37,7 +37,7 @@ import { putServerKey } from '../../src/store/server-keys.js';
 import { inlinePool } from '../../src/workers/inline-pool.js';
 import type { Random } from '../hq/room/plan/random.js';
 import type { CrashingStore, CrashPlan } from './crashing-store.js';
-import { openCrashingStore } from './crashing-store.js';
+import { Crash, openCrashingStore } from './crashing-store.js';
 import type { Answered, Host } from './network.js';
 import { announceDeath } from './network.js';
 import type { Life, VirtualTime } from './virtual-time.js';
@@ -97,7 +97,7 @@ export class FederationServer implements Host {
   }
 
   get running(): Running {
-    if (this.#running === undefined) throw new Error(`${this.name} is not running`);
+    if (this.#running === undefined) throw new Crash(`${this.name} is not running`);
     return this.#running;
   }
 
@@ -192,7 +192,10 @@ export class FederationServer implements Host {
   }
 
   #noteDecided(store: Store, event: EventNid): void {
-    if (this.decided.includes(event)) return;
+    if (this.decided.includes(event)) {
+      this.#options.trace(`${this.name} decides again about ${eventIdOfNid(store, event).slice(0, 8)}`);
+      return;
+    }
     this.decided.push(event);
     this.rejectedAtFirst.set(event, eventVerdict(store, event) === Verdict.rejected);
     const record = store.tables.event_record_by_nid.getBinaryFast(event);

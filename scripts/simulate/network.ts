@@ -40,6 +40,8 @@ export class Network {
   readonly #trace: (line: string) => void;
   /** No faults where undefined. */
   rates: FaultRates | undefined;
+  /** Until then nobody is given the state of a room: it stays partial for long. */
+  stateFromTs = 0;
   /** Told of each answer before it is altered. */
   onAnswered: (origin: ServerName, to: ServerName, request: RemoteRequest, answer: Answered) => Promise<void> =
     async () => undefined;
@@ -129,6 +131,13 @@ export class Network {
       return { status: 429, body: Buffer.from(JSON.stringify(body)) };
     }
     if (fault === 'garbage') return { status: 200, body: Buffer.from('<html>It works!</html>') };
+    if (
+      !reliable &&
+      this.rates !== undefined &&
+      request.path.includes('/state_ids/') &&
+      this.#time.now() < this.stateFromTs
+    )
+      return { status: 503, body: Buffer.from('{"errcode":"M_UNKNOWN","error":"busy"}') };
     const ask = () => this.#ask(origin, server, request);
     if (fault === 'duplicate') {
       const again = this.#random.below(LONG_DELAY_MS_MAX);

@@ -46,6 +46,8 @@ export class Scenario {
   crashCount = 0;
   #crashesLeft = CRASHES_MAX;
   #txn = 0;
+  /** An event after which all puppets were in the room. */
+  #whenIn: readonly EventId[] = [];
 
   constructor(federation: Federation, crashes: CrashOptions) {
     this.#federation = federation;
@@ -66,6 +68,13 @@ export class Scenario {
     if (random.chance(0.7)) await send(ALICE, 'm.room.name', '', { name: 'Room' });
     for (const user of HS3_USERS) await f.settle(() => this.#join(hs3, user as UserId, [HS1]));
     for (const user of PUPPET_USERS) if (random.chance(0.8)) await this.#puppetJoins(user);
+    this.#whenIn = f.newest(1);
+    // Who has left and goes on talking as if not is believed as long as the members are not known.
+    for (const user of PUPPET_USERS) {
+      if (!random.chance(0.4)) continue;
+      const membership = random.pick(['leave', 'ban']);
+      await f.settle(() => this.#quietly(() => this.#memberSend(hs1, ALICE, user, membership)));
+    }
     const facts = random.chance(0.2) ? 60 : random.below(6);
     for (let n = 0; n < facts; n++) await send(ALICE, 'org.example.fact', `${n}`, { n });
     for (let n = random.below(8); n > 0; n--) await f.settle(() => this.#quietly(() => this.#residentActs()));
@@ -77,6 +86,7 @@ export class Scenario {
     const f = this.#federation;
     const { random, time, hs1, hs2, hs3, network } = f;
     network.rates = drawRates(random);
+    if (random.chance(0.6)) network.stateFromTs = time.now() + random.below(STORY_MS);
     for (const server of [hs1, hs2, hs3]) server.onCrashed = () => this.#restartLater(server);
     hs2.start(this.#crashes.plan ?? this.#nextPlan());
     const at = (ms: number, act: () => Promise<unknown>) => time.schedule(ms, () => void this.#quietly(act));
@@ -300,7 +310,7 @@ export class Scenario {
       ? this.#extremities()
       : [...new Set(Array.from({ length: 1 + random.below(3) }, () => random.pick(f.newest(12))))];
     // Auth events of long ago: of when a user was still in the room, or still had power.
-    const authAt = random.chance(0.4) ? random.pick(f.newest(40)) : undefined;
+    const authAt = random.chance(0.6) ? random.pick([...this.#whenIn, ...this.#whenIn, ...f.newest(3)]) : undefined;
     const id = await this.#in(hs1, () => f.craft(this.#puppetIntent(sender), prevs, authAt));
     const json = { ...(f.crafted.get(id) as JsonObject) };
     if (random.chance(0.05)) json.signatures = { [serverNameOf(sender as UserId)]: { 'ed25519:k': 'A'.repeat(86) } };

@@ -54,9 +54,11 @@ export async function receivePdus(
   const { nids, dropped } = await ingestPdus(server, room, pdus);
   for (const { eventId, reason } of dropped) if (eventId !== undefined) answers.set(eventId, { error: reason });
   if (dropped.some(({ eventId }) => eventId === undefined)) answerUnnamed(room, pdus, answers);
-  for (const nid of byDepth(server.store, nids)) {
-    const error = await receiveOne(server, origin, room, nid, fillGap);
-    answers.set(eventIdOfNid(server.store, nid), error === undefined ? {} : { error });
+  // Named before it is decided: what is dropped then has no record that says its ID.
+  const named = byDepth(server.store, nids).map((nid) => [nid, eventIdOfNid(server.store, nid)] as const);
+  for (const [nid, eventId] of named) {
+    const error = await receiveOne(server, origin, room, nid, eventId, fillGap);
+    answers.set(eventId, error === undefined ? {} : { error });
   }
   return answers;
 }
@@ -88,9 +90,9 @@ async function receiveOne(
   origin: ServerName,
   room: Room,
   nid: EventNid,
+  eventId: EventId,
   fillGap: FillGap,
 ): Promise<string | undefined> {
-  const eventId = eventIdOfNid(server.store, nid);
   try {
     // Outside the queue: our own users do not wait for what another server answers.
     await fetchMissingPrevs(server, origin, room, nid, fillGap);
