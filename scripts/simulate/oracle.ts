@@ -189,7 +189,11 @@ async function compare(
   const [ourState, theirState] = [stateOf(ours, ourRoom.currentGroup), stateOf(theirs, group)];
   for (const key of new Set([...ourState.keys(), ...theirState.keys()])) {
     const [a, b] = [ourState.get(key), theirState.get(key)];
-    if (a !== b) differ(`${key} is ${a && name(ours, a)} and should be ${b && name(theirs, b)}`);
+    if (a === b) continue;
+    const nid = b === undefined ? undefined : eventNidOf(ours, b);
+    const refusal = b === undefined ? undefined : ours.tables.refusals.get([ourRoom.nid, b]);
+    const here = nid === undefined ? 'unknown here' : `here ${standing(ours, nid)} ${JSON.stringify(refusal) ?? ''}`;
+    differ(`${key} is ${a && name(ours, a)} and should be ${b && name(theirs, b)}, ${here}`);
   }
   if (softFailedInFull.length === 0) {
     for (const id of events) {

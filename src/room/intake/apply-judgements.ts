@@ -3,7 +3,14 @@
  * if it had never come; a rejected one stays, so that later events which name it can be judged.
  */
 
-import { eventVerdict, StatusBit, setEventStatuses, VERDICT_BITS, Verdict } from '../../store/event-status.js';
+import {
+  eventVerdict,
+  StatusBit,
+  setEventStatus,
+  setEventStatuses,
+  VERDICT_BITS,
+  Verdict,
+} from '../../store/event-status.js';
 import { eventIdOfNid, loadRecord } from '../../store/events.js';
 import type { EventNid, RoomNid } from '../../store/nids.js';
 import type { StoreWriter } from '../../store/open-store.js';
@@ -47,8 +54,9 @@ export function putIngestRefusals(
   }
 }
 
-/** Forgets an event's body and record; its NID stays, for whoever names its ID. */
+/** Forgets an event's body, record and status; its NID stays, for whoever names its ID, and it may come again. */
 export function removeEvent(writer: StoreWriter, nid: EventNid): void {
+  setEventStatus(writer, nid, Verdict.none);
   writer.tables.event_body_by_nid.remove(nid);
   writer.tables.event_record_by_nid.remove(nid);
 }
