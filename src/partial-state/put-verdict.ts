@@ -3,7 +3,9 @@
  * that operators read, what clients see, forward extremities, redactions.
  */
 
-import type { ServerName } from '../kernel/matrix/ids.js';
+import type { ServerName, UserId } from '../kernel/matrix/ids.js';
+import { serverNameOf } from '../kernel/matrix/ids.js';
+import { followedEvents } from '../room/followed-events.js';
 import { currentRow, showAccepted, stateAfter } from '../room/persist-event.js';
 import { refreshRedactions } from '../room/redactions/apply-redactions.js';
 import { eventStatus, StatusBit, setEventStatus, VERDICT_BITS, Verdict } from '../store/event-status.js';
@@ -12,7 +14,7 @@ import type { StateGroupNid } from '../store/nids.js';
 import type { StoreWriter } from '../store/open-store.js';
 import type { Refusal, Room } from '../store/rooms.js';
 import { putRefusal, putRoom, removeRefusal } from '../store/rooms.js';
-import { eventPrevs, putEventContext } from '../store/timeline.js';
+import { eventPrevs, markFollowed, putEventContext, putLocalMembership, streamPosition } from '../store/timeline.js';
 
 /** `before`: the state before the event, undefined for an outlier. `refusal`: undefined when it is accepted. */
 export function putVerdict(
@@ -36,8 +38,16 @@ export function putVerdict(
     refreshRedactions(writer, room, nid);
     return;
   }
-  showAccepted(writer, room, nid, record, ownServer);
+  showAccepted(writer, room, nid);
+  // What the state says in the end corrects it, when the room is full.
+  const { type, stateKey, membership } = record;
+  if (type === 'm.room.member' && stateKey !== undefined && serverNameOf(stateKey as UserId) === ownServer) {
+    const position = streamPosition(writer);
+    putLocalMembership(writer, stateKey as UserId, room.nid, { membership, event: nid, position });
+  }
   const row = currentRow(writer, room);
   const prevs = eventPrevs(writer, nid);
-  putRoom(writer, room.nid, { ...row, extremities: [...row.extremities.filter((end) => !prevs.includes(end)), nid] });
+  const followed = followedEvents(writer, prevs);
+  markFollowed(writer, prevs);
+  putRoom(writer, room.nid, { ...row, extremities: [...row.extremities.filter((end) => !followed.has(end)), nid] });
 }

@@ -12,6 +12,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { RoomId, ServerName, UserId } from '../kernel/matrix/ids.js';
 import { serverNameOf } from '../kernel/matrix/ids.js';
 import { checkAgainst } from '../room/accept-event.js';
+import { followedEvents } from '../room/followed-events.js';
 import { judgeEvents } from '../room/intake/judge-events.js';
 import { countJoined } from '../room/persist-event.js';
 import type { RoomServer } from '../room/room-server.js';
@@ -217,7 +218,8 @@ function acceptedExtremities({ store }: RoomServer, room: Room, order: readonly 
     else toVisit.push(...eventPrevs(store, nid));
   }
   for (const nid of new Set([...order, ...accepted])) {
-    if (eventVerdict(store, nid) === Verdict.accepted) for (const prev of eventPrevs(store, nid)) accepted.delete(prev);
+    if (eventVerdict(store, nid) !== Verdict.accepted) continue;
+    for (const prev of followedEvents(store, eventPrevs(store, nid))) accepted.delete(prev);
   }
   return [...accepted].filter((nid) => eventContext(store, nid) !== undefined);
 }

@@ -17,7 +17,8 @@ import { NO_EVENT } from '../store/nids.js';
 import type { StoreReader } from '../store/open-store.js';
 import type { Refusal, Room } from '../store/rooms.js';
 import { isPartialStateEvent, loadRoom, putRefusal } from '../store/rooms.js';
-import { eventContext, eventPrevs } from '../store/timeline.js';
+import { eventContext, eventPrevs, isInGraph } from '../store/timeline.js';
+import { followedEvents } from './followed-events.js';
 import { removeEvent } from './intake/apply-judgements.js';
 import { judgeEvents } from './intake/judge-events.js';
 import { persistEvent, stateAfter } from './persist-event.js';
@@ -155,9 +156,10 @@ export async function persistAccepted(
 ): Promise<void> {
   const { prevs, before, partial, refusal } = decided;
   const plan = { nid: event.nid, before, refusal };
-  const others = room.extremities.filter((nid) => !prevs.includes(nid));
-  // An event that a gap was filled with has followers here, so it ends nothing.
-  const isEnd = others.length === 0 || eventContext(server.store, event.nid) === undefined;
+  const followed = followedEvents(server.store, prevs);
+  const others = room.extremities.filter((nid) => !followed.has(nid));
+  // What comes after its followers (the history before our join, what lay behind a gap) ends nothing.
+  const isEnd = others.length === 0 || !isInGraph(server.store, event.nid);
   const extremities = isEnd ? [...others, event.nid] : others;
   let current: StateGroupNid | undefined;
   if (refusal === undefined && others.length > 0) {

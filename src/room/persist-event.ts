@@ -21,8 +21,16 @@ import {
   putRefusal,
   putRoom,
 } from '../store/rooms.js';
-import { changeStateGroup, differingEntries, internStateKey } from '../store/state-groups.js';
-import { appendToStream, putEventContext, putEventPrevs, putLocalMembership } from '../store/timeline.js';
+import { changeStateGroup, differingEntries, internStateKey, stateEvent } from '../store/state-groups.js';
+import {
+  appendToStream,
+  localMembership,
+  markFollowed,
+  putEventContext,
+  putEventPrevs,
+  putLocalMembership,
+  streamPosition,
+} from '../store/timeline.js';
 import { keepRedaction, refreshRedactions } from './redactions/apply-redactions.js';
 import type { StateRoom } from './room-state.js';
 
@@ -71,27 +79,44 @@ export function persistEvent(writer: StoreWriter, room: StateRoom, row: RoomRow,
     refreshRedactions(writer, room, plan.nid);
     return;
   }
+  markFollowed(writer, plan.prevs);
   const currentGroup = plan.current ?? after;
   if (currentGroup !== row.currentGroup)
     addJoinedCounts(writer, room.nid, joinedChanges(writer, row.currentGroup, currentGroup));
   const residency = residencyAfter(row.residency, isServerJoined(writer, room.nid, plan.ownServer));
   putRoom(writer, room.nid, { ...row, residency, extremities: plan.extremities, currentGroup });
-  showAccepted(writer, room, plan.nid, record, plan.ownServer);
+  showAccepted(writer, room, plan.nid);
+  const changed = [...differingEntries(writer, [row.currentGroup, currentGroup])].map(([, [, now]]) => now as EventNid);
+  correctMemberships(writer, room, currentGroup, [plan.nid, ...changed], plan.ownServer);
+}
+
+/**
+ * Our users' memberships are what the current state says. An event on a fork may have lost there, and one that is no
+ * membership may have brought forks together.
+ */
+export function correctMemberships(
+  writer: StoreWriter,
+  room: StateRoom,
+  group: StateGroupNid,
+  atStake: Iterable<EventNid>,
+  ownServer: ServerName,
+): void {
+  for (const nid of atStake) {
+    const named = nid === NO_EVENT ? undefined : loadRecord(writer, nid);
+    if (named?.type !== 'm.room.member' || named.stateKey === undefined) continue;
+    const user = named.stateKey as UserId;
+    if (serverNameOf(user) !== ownServer) continue;
+    const event = stateEvent(writer, room.nid, group, 'm.room.member', user);
+    const record = event === NO_EVENT ? undefined : loadRecord(writer, event);
+    if (record === undefined || localMembership(writer, user, room.nid)?.event === event) continue;
+    const { membership } = record;
+    putLocalMembership(writer, user, room.nid, { membership, event, position: streamPosition(writer) });
+  }
 }
 
 /** Clients see an accepted event; a redaction only when it applies. */
-export function showAccepted(
-  writer: StoreWriter,
-  room: StateRoom,
-  nid: EventNid,
-  { type, stateKey, membership }: EventRecord,
-  ownServer: ServerName,
-): void {
-  if (!writer.tables.redaction_targets.has(nid)) {
-    const position = appendToStream(writer, room.nid, nid);
-    if (type === 'm.room.member' && stateKey !== undefined && serverNameOf(stateKey as UserId) === ownServer)
-      putLocalMembership(writer, stateKey as UserId, room.nid, { membership, event: nid, position });
-  }
+export function showAccepted(writer: StoreWriter, room: StateRoom, nid: EventNid): void {
+  if (!writer.tables.redaction_targets.has(nid)) appendToStream(writer, room.nid, nid);
   refreshRedactions(writer, room, nid);
 }
 

@@ -62,11 +62,11 @@ export function eventStatuses(reader: StoreReader, first: EventNid, count: numbe
   return statuses;
 }
 
-/** Sets the status of `nids[i]` to `statusOf(i)`; reads and writes each page once when the NIDs ascend. */
+/** Sets the status of `nids[i]` to `statusOf(i, the status it has)`; reads and writes each page once when the NIDs ascend. */
 export function setEventStatuses(
   writer: StoreWriter,
   nids: ArrayLike<number>,
-  statusOf: (index: number) => number,
+  statusOf: (index: number, current: number) => number,
 ): void {
   const pages = new Map<number, Buffer>();
   for (let i = 0; i < nids.length; i++) {
@@ -79,7 +79,8 @@ export function setEventStatuses(
       page.set(writer.tables.event_status_page.getBinaryFast(number)?.subarray(0, PAGE_BYTES) ?? []);
       pages.set(number, page);
     }
-    page[nid & (PAGE_BYTES - 1)] = statusOf(i);
+    const at = nid & (PAGE_BYTES - 1);
+    page[at] = statusOf(i, page[at] as number);
   }
   for (const [number, page] of pages) writer.tables.event_status_page.put(number, page);
 }

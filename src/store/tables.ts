@@ -33,7 +33,7 @@ export const TABLES = {
   opaque_event_id_by_nid: { keyEncoding: 'uint32', encoding: 'ordered-binary' },
   /** EventNid / 1024 -> 1024 status bytes, see event-status.ts. */
   event_status_page: NID_TO_BYTES,
-  /** EventNid -> EventNids of its prev_events (u32 list); events of the timeline only. */
+  /** EventNid -> EventNids of its prev_events (u32 list); events of the timeline, and with none those they name. */
   event_prevs_by_nid: NID_TO_BYTES,
   /** EventNid -> state group before and after it (2 x u32); events of the timeline only. */
   event_context_by_nid: NID_TO_BYTES,

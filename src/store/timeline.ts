@@ -88,6 +88,17 @@ export function putEventPrevs(writer: StoreWriter, event: EventNid, prevs: reado
   writer.tables.event_prevs_by_nid.put(event, nidsToBytes(prevs));
 }
 
+/** Remembers of events that came only by name that an accepted event follows upon them. */
+export function markFollowed(writer: StoreWriter, events: readonly EventNid[]): void {
+  const table = writer.tables.event_prevs_by_nid;
+  for (const event of events) if (!table.has(event)) table.put(event, nidsToBytes([]));
+}
+
+/** Whether an event is in the timeline already, or one that is and was accepted follows upon it. */
+export function isInGraph(reader: StoreReader, event: EventNid): boolean {
+  return reader.tables.event_prevs_by_nid.has(event);
+}
+
 /** The prev_events of an event of the timeline. */
 export function eventPrevs(reader: StoreReader, event: EventNid): EventNid[] {
   return bytesToNids(reader.tables.event_prevs_by_nid.getBinaryFast(event));

@@ -1,0 +1,140 @@
+/**
+ * A server's store whose process dies at a chosen write: before its commit or just after it, and where the machine lost
+ * power, without the background writes since the last durable one. Everything else is the real store in a real folder.
+ *
+ * Background writes commit after a short virtual time, in order, on this thread: lmdb's own thread would make the order
+ * of events a matter of luck.
+ */
+
+import { copyFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import type { EventNid } from '../../src/store/nids.js';
+import type { Store, StoreWriter } from '../../src/store/open-store.js';
+import { openStore } from '../../src/store/open-store.js';
+import type { Life, VirtualTime } from './virtual-time.js';
+
+/** Longest wait of a background write, in milliseconds. */
+const BACKGROUND_MS_MAX = 5;
+
+/** When a server dies. */
+export interface CrashPlan {
+  /** At this store write, counted from 1 in this life. */
+  readonly atWrite: number;
+  readonly when: 'before-commit' | 'after-commit';
+  /** What was written in the background and not made durable is lost. */
+  readonly losesBackground: boolean;
+}
+
+/** Thrown in the middle of a write: the process is no more. */
+export class Crash extends Error {
+  override readonly name = 'Crash';
+}
+
+export interface CrashingStoreOptions {
+  readonly dataDir: string;
+  readonly serverName: string;
+  readonly time: VirtualTime;
+  readonly life: Life;
+  readonly random: () => number;
+  readonly plan: CrashPlan | undefined;
+  readonly onCrash: () => void;
+  /** Told of each event that is put into the timeline, once its write is committed. */
+  readonly onPersisted: (event: EventNid) => void;
+}
+
+export interface CrashingStore extends Store {
+  readonly writes: () => number;
+  /** Closes the files of a life that has ended, as the operating system does, and loses what was to be lost. */
+  bury(): Promise<void>;
+}
+
+export function openCrashingStore(options: CrashingStoreOptions): CrashingStore {
+  const { time, life, plan, random } = options;
+  const real = openStore(options.dataDir, options.serverName);
+  const data = join(real.path, 'data.mdb');
+  const durable = join(options.dataDir, 'durable.mdb');
+  let writes = 0;
+  let persisted: EventNid[] = [];
+  let losable = false;
+  let tail: Promise<unknown> = Promise.resolve();
+  const { event_context_by_nid: contexts, event_prevs_by_nid: prevs } = real.tables as StoreWriter['tables'];
+  /** The event whose prev_events were written last: with its context next it is in the timeline. */
+  let placed: unknown;
+  const watched = (writer: StoreWriter): StoreWriter => ({
+    tables: {
+      ...writer.tables,
+      event_prevs_by_nid: {
+        ...prevs,
+        put: (event, value) => {
+          placed = event;
+          prevs.put(event, value);
+        },
+      },
+      event_context_by_nid: {
+        ...contexts,
+        put: (event, value) => {
+          if (event === placed) persisted.push(event as EventNid);
+          placed = undefined;
+          contexts.put(event, value);
+        },
+      },
+    },
+  });
+  const die = (): never => {
+    life.dead = true;
+    options.onCrash();
+    throw new Crash(`${life.name} crashes at write ${writes}`);
+  };
+  const alive = (): void => {
+    if (life.dead) throw new Crash(`${life.name} is dead`);
+  };
+  function commit<T>(change: (writer: StoreWriter) => T, isDurable: boolean): T {
+    alive();
+    writes += 1;
+    persisted = [];
+    placed = undefined;
+    const dies = plan?.atWrite === writes;
+    const result = real.write((writer) => {
+      const changed = change(watched(writer));
+      if (dies && plan.when === 'before-commit') die();
+      return changed;
+    });
+    if (isDurable) losable = false;
+    for (const event of persisted) options.onPersisted(event);
+    if (dies) die();
+    return result;
+  }
+  return {
+    path: real.path,
+    get tables() {
+      alive();
+      return real.tables;
+    },
+    write: (change) => commit(change, true),
+    writeInBackground: async (change) => {
+      const before = tail;
+      const committed = (async () => {
+        await before.catch(() => undefined);
+        await time.sleep(Math.floor(random() * BACKGROUND_MS_MAX));
+        if (!losable && plan?.losesBackground === true) {
+          losable = true;
+          copyFileSync(data, durable);
+        }
+        return commit(change, false);
+      })();
+      tail = committed;
+      return committed;
+    },
+    refresh: () => {
+      if (!life.dead) real.refresh();
+    },
+    close: () => real.close(),
+    writes: () => writes,
+    bury: async () => {
+      await real.close();
+      if (!losable) return;
+      copyFileSync(durable, data);
+      rmSync(join(real.path, 'lock.mdb'), { force: true });
+    },
+  };
+}

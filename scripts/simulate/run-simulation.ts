@@ -1,0 +1,116 @@
+/**
+ * One run of the simulator: a federation from a seed, its story, and the comparison with a full join. The same seed gives the
+ * same trace, line by line.
+ */
+
+import { hash } from 'node:crypto';
+import { mkdtempSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { eventNidOf } from '../../src/store/events.js';
+import { eventContext } from '../../src/store/timeline.js';
+import { Crash } from './crashing-store.js';
+import { Federation, HS2 } from './federation.js';
+import { compareWithFullJoin } from './oracle.js';
+import type { CrashOptions } from './scenario.js';
+import { Scenario } from './scenario.js';
+
+export interface SimulationOptions extends CrashOptions {
+  readonly seed: number;
+}
+
+export interface SimulationResult {
+  readonly seed: number;
+  readonly ok: boolean;
+  /** Why it failed. */
+  readonly problems: readonly string[];
+  /** `compared`, or `refused` where the room did not let the joining user in. */
+  readonly outcome: 'compared' | 'refused' | 'failed';
+  readonly trace: readonly string[];
+  readonly traceHash: string;
+  readonly roomVersion: string;
+  readonly events: number;
+  readonly rejected: number;
+  /** Events whose verdict was another while the state was partial. */
+  readonly flipped: number;
+  readonly softFailedInFull: readonly string[];
+  readonly crashes: number;
+  /** Store writes of the joining server, all lives together. */
+  readonly writes: number;
+  readonly virtualMs: number;
+}
+
+/** A folder in memory where there is one: thousands of fsyncs would wear out a disk and take all the time. */
+function newFolder(): string {
+  const memory = statSync('/dev/shm', { throwIfNoEntry: false })?.isDirectory() === true;
+  return mkdtempSync(join(memory ? '/dev/shm' : tmpdir(), 'joinery-simulation-'));
+}
+
+export async function runSimulation(options: SimulationOptions): Promise<SimulationResult> {
+  const folder = newFolder();
+  const federation = new Federation(options.seed, folder);
+  const { time, hs1, hs2, hs3, network } = federation;
+  const startTs = time.now();
+  const answers = new Map<string, Buffer>();
+  network.onAnswered = async (origin, to, request, answer) => {
+    if (origin !== HS2 || answer.status !== 200 || !request.path.includes('/send_join/')) return;
+    const whole = { ...request, query: [['omit_members', 'false']] as const };
+    const host = network.hosts.get(to);
+    if (host?.life === undefined) return;
+    const eventId = decodeURIComponent(request.path.split('/')[6] ?? '');
+    const { status, body } = await time.within(host.life, () => host.answer(origin, whole));
+    if (status === 200) answers.set(eventId, body);
+  };
+  const unhandled = process.listeners('unhandledRejection');
+  const onUnhandled = (error: unknown): void => {
+    if (!(error instanceof Crash)) federation.bugs.push(`unhandled: ${error instanceof Error ? error.stack : error}`);
+  };
+  process.removeAllListeners('unhandledRejection');
+  process.on('unhandledRejection', onUnhandled);
+  const uninstall = time.install();
+  const scenario = new Scenario(federation, options);
+  const problems: string[] = [];
+  let outcome: SimulationResult['outcome'] = 'failed';
+  let comparison = { events: 0, rejected: 0, flipped: 0, softFailedInFull: [] as readonly string[] };
+  try {
+    await scenario.prepare();
+    await scenario.play();
+    outcome = (await scenario.heal()) ? 'compared' : 'refused';
+    for (const eventId of scenario.answered) {
+      const nid = hs2.life === undefined ? undefined : eventNidOf(hs2.store, eventId);
+      if (nid === undefined || eventContext(hs2.store, nid) === undefined)
+        problems.push(`${eventId} was answered and is not there`);
+    }
+    if (outcome === 'compared') {
+      const compared = await compareWithFullJoin(federation, answers, folder);
+      problems.push(...compared.differences);
+      comparison = compared;
+    }
+  } catch (error) {
+    problems.push(error instanceof Error ? (error.stack ?? error.message) : String(error));
+  }
+  try {
+    for (const server of [hs1, hs2, hs3]) server.stop();
+    await federation.pass(1000);
+  } finally {
+    uninstall();
+    process.removeListener('unhandledRejection', onUnhandled);
+    for (const listener of unhandled) process.on('unhandledRejection', listener);
+    rmSync(folder, { recursive: true, force: true });
+  }
+  problems.push(...federation.bugs);
+  const { trace } = federation;
+  return {
+    seed: options.seed,
+    ok: problems.length === 0,
+    problems,
+    outcome: problems.length === 0 ? outcome : 'failed',
+    trace,
+    traceHash: hash('sha256', trace.join('\n'), 'hex').slice(0, 16),
+    roomVersion: federation.rules.version,
+    ...comparison,
+    crashes: scenario.crashCount,
+    writes: hs2.writes,
+    virtualMs: time.now() - startTs,
+  };
+}

@@ -1,0 +1,103 @@
+/**
+ * `npm run simulate`: runs of the simulated federation, one line each. At the first failure its seed and the end of its trace,
+ * and exit code 1.
+ */
+
+import { parseArgs } from 'node:util';
+import type { SimulationResult } from './run-simulation.js';
+import { runSimulation } from './run-simulation.js';
+
+const EXIT_FAILED = 1;
+const EXIT_WRONG_USE = 2;
+const SEED_MAX = 2 ** 31;
+const RUNS_MAX = 10_000_000;
+const TRACE_LINES = 40;
+
+const HELP = `npm run simulate -- [options]: a small federation in virtual time, with faults and crashes, checked against a full join
+
+  --seed N         the first seed (default: from the clock)
+  --runs M         how many seeds, one after another (default 10)
+  --minutes N      no new run after this time (default: no limit)
+  --crash-at K     the joining server crashes at its K-th store write, and no server crashes otherwise
+  --after-commit   ... just after the commit instead of before it
+  --trace          the whole trace
+  --keep-going     do not stop at the first failure
+  --help           this text
+
+Exit codes: 0 nothing found, 1 a run failed, 2 wrong use.
+Example: npm run simulate -- --seed 1 --runs 100
+`;
+
+function wrongUse(message: string): never {
+  process.stderr.write(`${message}\n\n${HELP}`);
+  process.exit(EXIT_WRONG_USE);
+}
+
+function optionsOf(argv: string[]) {
+  try {
+    return parseArgs({
+      args: argv,
+      strict: true,
+      options: {
+        seed: { type: 'string', default: String(Date.now() % SEED_MAX) },
+        runs: { type: 'string', default: '10' },
+        minutes: { type: 'string' },
+        'crash-at': { type: 'string' },
+        'after-commit': { type: 'boolean', default: false },
+        trace: { type: 'boolean', default: false },
+        'keep-going': { type: 'boolean', default: false },
+        help: { type: 'boolean', default: false },
+      },
+    }).values;
+  } catch (error) {
+    return wrongUse(error instanceof Error ? error.message : String(error));
+  }
+}
+
+function numberOf(name: string, text: string, max: number): number {
+  const value = Number(text);
+  if (!/^\d+$/.test(text) || value > max) wrongUse(`${name} ${text}: expected a whole number up to ${max}`);
+  return value;
+}
+
+function lineOf(result: SimulationResult, ms: number): string {
+  const { seed, roomVersion, events, rejected, flipped, softFailedInFull, crashes, outcome, virtualMs, traceHash } =
+    result;
+  return (
+    `seed ${String(seed).padEnd(10)} v${roomVersion.padEnd(2)} ${String(events).padStart(3)} events ` +
+    `${String(rejected).padStart(2)} rejected ${flipped} flipped ${softFailedInFull.length} soft-failed by a full join ` +
+    `${crashes} crashes ` +
+    `${(virtualMs / 3_600_000).toFixed(1)} h in ${ms.toFixed(0)} ms  ${traceHash}  ${outcome}\n`
+  );
+}
+
+const options = optionsOf(process.argv.slice(2));
+if (options.help) {
+  process.stdout.write(HELP);
+  process.exit(0);
+}
+const first = numberOf('--seed', options.seed, SEED_MAX);
+const runs = numberOf('--runs', options.runs, RUNS_MAX);
+const minutes =
+  options.minutes === undefined ? Number.POSITIVE_INFINITY : numberOf('--minutes', options.minutes, 10_000);
+const crashAt = options['crash-at'] === undefined ? undefined : numberOf('--crash-at', options['crash-at'], 1_000_000);
+const when = options['after-commit'] ? ('after-commit' as const) : ('before-commit' as const);
+const plan = crashAt === undefined ? undefined : { atWrite: crashAt, when, losesBackground: true };
+const startedMs = Date.now();
+let failed = 0;
+for (let seed = first; seed < first + runs && Date.now() - startedMs < minutes * 60_000; seed++) {
+  const beganMs = performance.now();
+  const result = await runSimulation({ seed, plan, only: plan !== undefined });
+  process.stdout.write(lineOf(result, performance.now() - beganMs));
+  if (options.trace) process.stdout.write(`${result.trace.join('\n')}\n`);
+  if (result.ok) continue;
+  failed += 1;
+  if (!options.trace) process.stdout.write(`${result.trace.slice(-TRACE_LINES).join('\n')}\n`);
+  const again =
+    plan === undefined ? '' : ` --crash-at ${plan.atWrite}${options['after-commit'] ? ' --after-commit' : ''}`;
+  process.stdout.write(
+    `${result.problems.join('\n')}\nagain: npm run simulate -- --seed ${seed} --runs 1${again} --trace\n`,
+  );
+  if (!options['keep-going']) break;
+}
+process.exit(failed === 0 ? 0 : EXIT_FAILED);

@@ -1,0 +1,76 @@
+/** History from before our join that comes after it, with the prev_events of an event that somebody put beside the join. */
+
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { EventId, ServerName } from '../../src/kernel/matrix/ids.js';
+import type { JsonObject } from '../../src/kernel/matrix/json.js';
+import type { RoomVersionRules } from '../../src/kernel/matrix/room-versions.js';
+import { roomVersionRules } from '../../src/kernel/matrix/room-versions.js';
+import { hashAndSignPdu } from '../../src/kernel/signatures/sign-pdu.js';
+import { eventIdOfNid, loadEvent, referencedIds } from '../../src/store/events.js';
+import { localMembership } from '../../src/store/timeline.js';
+import { BOB, HS3_KEY, NOW, ROOM, ServedRoom } from '../api/federation/served-room.js';
+import { Joiner } from './joiner.js';
+
+const HS3 = 'hs3' as ServerName;
+const CAROL = '@carol:hs3';
+
+let resident: ServedRoom;
+let joiner: Joiner;
+
+beforeEach(async () => {
+  resident = new ServedRoom();
+  joiner = new Joiner(resident);
+  await resident.createRoom();
+  await resident.send('m.room.name', '', { name: 'A room' });
+  // Our user was invited and turned away before the join.
+  for (const membership of ['invite', 'leave']) await resident.send('m.room.member', BOB, { membership });
+  await resident.join(HS3_KEY, CAROL);
+});
+
+afterEach(async () => {
+  await joiner.close();
+  await resident.close();
+});
+
+/** Our join, its prev_event, and a message of Carol's that follows upon the same prev_event. */
+async function joinAndFork(): Promise<{ joinId: EventId; message: ReturnType<typeof hashAndSignPdu> }> {
+  await joiner.join();
+  const { rules, nid } = joiner.room();
+  const joinNid = joiner.partialRow()?.joinNid;
+  const join = joinNid === undefined ? undefined : loadEvent(joiner.store, rules, joinNid);
+  if (join === undefined) throw new Error(`room ${nid} has no join`);
+  const [prev] = referencedIds(join.json.prev_events);
+  const uri = `/_matrix/federation/v1/backfill/${encodeURIComponent(ROOM)}?v=${encodeURIComponent(prev ?? '')}&limit=20`;
+  const history = (await resident.call('GET', uri, { as: HS3_KEY })).body.pdus as JsonObject[];
+  joiner.intercept = (_server, { path }) =>
+    path.includes('/get_missing_events/') ? { events: [...history].reverse() } : undefined;
+  const idOf = (json: JsonObject) => hashAndSignPdu(rules, json, HS3_KEY).eventId;
+  const auth = history.filter(
+    ({ type, state_key: key }) => ['m.room.create', 'm.room.power_levels'].includes(String(type)) || key === CAROL,
+  );
+  const draft = {
+    type: 'm.room.message',
+    room_id: ROOM,
+    sender: CAROL,
+    content: { body: 'beside the join' },
+    auth_events: auth.map(idOf),
+    prev_events: [prev ?? ''],
+    depth: 30,
+    origin_server_ts: NOW,
+  };
+  return { joinId: join.eventId, message: hashAndSignPdu(roomVersionRules('11') as RoomVersionRules, draft, HS3_KEY) };
+}
+
+describe.each(['while the state is partial', 'when the state is full'])('history that comes %s', (when) => {
+  it('ends nothing, and does not tell our user of a membership from before the join', async () => {
+    const { joinId, message } = await joinAndFork();
+    if (when === 'when the state is full') expect(await joiner.resync()).toBe(true);
+    const answers = await joiner.receive(HS3, message.json);
+    expect([...answers.values()]).toEqual([{}]);
+    if (when === 'while the state is partial') expect(await joiner.resync()).toBe(true);
+    const { extremities, nid } = joiner.room();
+    const ids = extremities.map((end) => eventIdOfNid(joiner.store, end));
+    expect(ids.toSorted()).toEqual([joinId, message.eventId].toSorted());
+    expect(localMembership(joiner.store, BOB, nid)?.membership).toBe('join');
+  });
+});
