@@ -86,6 +86,10 @@ export class Federation {
     this.hs2 = server(HS2, this.random.chance(0.5) ? [HS1] : []);
     this.hs3 = server(HS3, []);
     for (const host of [this.hs1, this.hs2, this.hs3]) this.network.hosts.set(host.name, host);
+    this.network.keysOf = (name) => {
+      const response = ownKeyResponse(keyOf(name), this.time.now());
+      return { status: 200, body: Buffer.from(JSON.stringify(response)) };
+    };
     for (const name of PUPPETS) this.network.hosts.set(name, this.#puppet(name));
   }
 

@@ -40,6 +40,8 @@ export class Network {
   readonly #trace: (line: string) => void;
   /** No faults where undefined. */
   rates: FaultRates | undefined;
+  /** The keys of a server that is down. */
+  keysOf: (server: ServerName) => Answered = () => ({ status: 404, body: Buffer.alloc(0) });
   /** Until then nobody is given the state of a room: it stays partial for long. */
   stateFromTs = 0;
   /** Told of each answer before it is altered. */
@@ -154,6 +156,8 @@ export class Network {
   async #ask(origin: ServerName, server: ServerName, request: RemoteRequest): Promise<Answered> {
     const host = this.hosts.get(server);
     const life = host?.life;
+    // Keys outlive their servers here: an event whose key is lost for good is one that nobody can join with.
+    if (life === undefined && request.path === '/_matrix/key/v2/server') return this.keysOf(server);
     if (host === undefined || life === undefined) throw new RemoteError('unreachable', server, 'it is down');
     const answered = this.#time.within(life, () => host.answer(origin, request));
     return new Promise((resolve, reject) => {

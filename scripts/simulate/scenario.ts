@@ -9,6 +9,7 @@ import type { JsonObject } from '../../src/kernel/matrix/json.js';
 import { MatrixError } from '../../src/kernel/matrix/matrix-error.js';
 import { RemoteError } from '../../src/remote/remote-error.js';
 import { eventIdOfNid } from '../../src/store/events.js';
+import { isServerJoined } from '../../src/store/rooms.js';
 import type { CrashPlan } from './crashing-store.js';
 import { Crash } from './crashing-store.js';
 import { drawRates } from './faults.js';
@@ -124,7 +125,9 @@ export class Scenario {
     const isFull = () => hs2.life !== undefined && hs2.loadRoom(roomId)?.residency === 'full-state';
     if (!(await this.#within(isFull, DAY_MS)) && hs3.life === undefined) hs3.start();
     if (!(await this.#within(isFull, DAY_MS))) {
-      if (!isIn()) return false;
+      // Whom the others took out of the room, they tell nothing more, this included.
+      const there = hs1.loadRoom(roomId);
+      if (!isIn() || there === undefined || !isServerJoined(hs1.store, there.nid, HS2)) return false;
       throw new Error('the room never became full');
     }
     await f.pass(10 * MINUTE_MS);

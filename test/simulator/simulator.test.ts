@@ -23,14 +23,17 @@ async function run(options: SimulationOptions): Promise<SimulationResult> {
 
 describe('a partial join and its resynchronisation, in a federation where things go wrong', { timeout: RUN_MS }, () => {
   it.each([
-    [3, 'history that comes after the join is no forward extremity'],
-    [11, 'what a full join would have soft-failed is the only difference, and is named'],
-    [13, 'a membership of our user that lost to another is not what our user is told'],
-  ])('ends as a full join that received the same events: seed %i, %s', async (seed) => {
-    const result = await run({ seed });
-    expect(result.outcome).toBe('compared');
-    expect(result.softFailedInFull.length).toBe(seed === 11 ? 1 : 0);
-  });
+    [2, 1, 'in one of which what a full join would have soft-failed is the only difference'],
+    [14, 2, 'with three crashes, in room version 12'],
+    [15, 0, 'in which an event that was dropped comes again'],
+  ])(
+    'ends as a full join that received the same events: seed %i, %i soft-failed by a full join, %s',
+    async (seed, n) => {
+      const result = await run({ seed });
+      expect(result.outcome).toBe('compared');
+      expect(result.softFailedInFull).toHaveLength(n);
+    },
+  );
 
   it('ends so with a seed that nobody has seen', async () => {
     await run({ seed: Date.now() % 2 ** 31 });
@@ -45,7 +48,7 @@ describe('a partial join and its resynchronisation, in a federation where things
   });
 
   it('is the same, line by line, for the same seed', async () => {
-    const [first, second] = [await runSimulation({ seed: 2 }), await runSimulation({ seed: 2 })];
+    const [first, second] = [await runSimulation({ seed: 14 }), await runSimulation({ seed: 14 })];
     expect(second.trace).toEqual(first.trace);
     expect(second.traceHash).toBe(first.traceHash);
     expect(first.crashes).toBeGreaterThan(0);
@@ -74,7 +77,6 @@ async function problemsWhereBroken(
 describe('the simulator', { timeout: RUN_MS }, () => {
   afterEach(() => {
     vi.doUnmock('/src/partial-state/put-verdict.ts');
-    vi.doUnmock('/src/room/persist-event.ts');
     vi.resetModules();
   });
 
@@ -84,13 +86,5 @@ describe('the simulator', { timeout: RUN_MS }, () => {
         (putVerdict as (...values: never[]) => void)(writer, room, event, before, undefined as never, own),
     }));
     expect(problems.join('\n')).toMatch(/is accepted, a full join has it rejected/);
-  });
-
-  it('fails when the current state is not resolved between forks', async () => {
-    const problems = await problemsWhereBroken([3, 11, 13], 'room/persist-event', ({ persistEvent }) => ({
-      persistEvent: (writer: never, room: never, row: never, plan: object) =>
-        (persistEvent as (...values: never[]) => void)(writer, room, row, { ...plan, current: undefined } as never),
-    }));
-    expect(problems.join('\n')).toMatch(/ and should be /);
   });
 });
