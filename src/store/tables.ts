@@ -176,16 +176,17 @@ function appendingTableOf(database: Database): WriteTable {
     put: (key, value) => {
       lastKey ??= lastKeyOf(database);
       if ((key as number) > lastKey) {
-        database.putSync(key as never, value, { append: true });
         lastKey = key as number;
-      } else {
-        database.putSync(key as never, value);
+        // Refused, not written, where a later key is there after all.
+        if ((database.putSync(key as never, value, { append: true }) as unknown as boolean) === true) return;
       }
+      table.put(key, value);
     },
   };
 }
 
 function lastKeyOf(database: Database): number {
   for (const key of database.getKeys({ reverse: true, limit: 1 })) return key as number;
-  return -1;
+  // lmdb walks backwards down to key 1 only.
+  return database.doesExist(0 as never) ? 0 : -1;
 }

@@ -12,6 +12,23 @@ describe('the store', () => {
     }
   });
 
+  it('replaces the value of a numeric key that was there when it was opened, the first key, zero, included', async () => {
+    for (const keys of [[0], [0, 1], [7]]) {
+      const folder = temporaryFolder();
+      const key = keys[0] as number;
+      const put = async (text: string) => {
+        const store = openStore(folder, 'a.test');
+        store.write((writer) => {
+          for (const one of keys) writer.tables.event_status_page.put(one, Buffer.from(text));
+        });
+        const found = store.tables.event_status_page.get(key)?.toString();
+        await store.close();
+        return found;
+      };
+      expect([await put('old'), await put('new')], `keys ${keys}`).toEqual(['old', 'new']);
+    }
+  });
+
   it('undoes a write in the background whole when its function throws, and rejects', async () => {
     const store = temporaryStore();
     const failed = store.writeInBackground((writer) => {
