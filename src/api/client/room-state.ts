@@ -19,11 +19,11 @@ import { EMPTY_STATE_GROUP, stateEvent, stateNids } from '../../store/state-grou
 import { eventContext } from '../../store/timeline.js';
 import type { TokenRow } from '../../store/users.js';
 import { stateAt } from '../../sync/room-section.js';
-import { shapeEvents } from '../../sync/shape-events.js';
+import { shapeLongList } from '../../sync/shape-events.js';
 import { parseSyncToken } from '../../sync/sync-token.js';
 import { isStateVisible } from '../../sync/visible-to-user.js';
 import type { ApiRequest, ApiResponse, Endpoint } from '../endpoint.js';
-import { jsonChunks, ok } from '../endpoint.js';
+import { ok } from '../endpoint.js';
 import type { ClientContext, RoomView } from './client-context.js';
 import { notInRoom, roomIdParam, userEndpoint, viewOfRoom, withFullState } from './client-context.js';
 
@@ -66,8 +66,18 @@ async function eventList(
   [opening, closing]: readonly [string, string],
 ): Promise<ApiResponse> {
   const nids = stateNids(context.server.store, group);
-  const events = await shapeEvents(context.server, room, nids, memberships);
-  return jsonChunks([Buffer.from(opening), ...events, Buffer.from(closing)]);
+  const { contentLength, chunks } = await shapeLongList(context.server, room, nids, memberships);
+  async function* framed() {
+    yield Buffer.from(opening);
+    yield* chunks;
+    yield Buffer.from(closing);
+  }
+  return {
+    status: 200,
+    contentType: 'application/json',
+    contentLength: contentLength + opening.length + closing.length,
+    chunks: framed(),
+  };
 }
 
 /** Both parameters together are an "or". Specification v1.19, client-server API, GET /rooms/{roomId}/members. */

@@ -5,7 +5,7 @@
 
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { recordStateKey } from '../../store/event-record.js';
-import type { EventNid, RoomNid, StateKeyNid } from '../../store/nids.js';
+import type { RoomNid, StateKeyNid } from '../../store/nids.js';
 import type { Store } from '../../store/open-store.js';
 import { internStateKeys } from '../../store/state-groups.js';
 
@@ -15,8 +15,9 @@ export const EVENTS_A_TURN = 2_000;
 type StateKey = readonly [type: string, stateKey: string];
 
 interface KeyedEvent {
-  readonly nid: EventNid;
-  readonly key: StateKey;
+  readonly nid: number;
+  readonly type: string;
+  readonly stateKey: string;
 }
 
 /** The array of a state group: the event at each place, 0 where there is none. */
@@ -30,16 +31,16 @@ export interface PlacedState {
  * Places events of a room; those that are no state events are left out. New keys are named in the background: what a crash
  * loses is named again, and the next write of a decision makes all of them durable.
  */
-export async function placeState(store: Store, room: RoomNid, nids: readonly EventNid[]): Promise<PlacedState> {
+export async function placeState(store: Store, room: RoomNid, nids: Iterable<number>): Promise<PlacedState> {
   const entries = await keyedEvents(store, nids);
   const places: number[] = [];
   for (let at = 0; at < entries.length; at += EVENTS_A_TURN) {
     const some = entries.slice(at, at + EVENTS_A_TURN);
-    const keys = some.map(({ key }) => key);
+    const keys = some.map(({ type, stateKey }): StateKey => [type, stateKey]);
     const named = await store.writeInBackground((writer) => internStateKeys(writer, room, keys));
-    for (const [i, { nid, key }] of some.entries()) {
+    for (const [i, { nid }] of some.entries()) {
       const place = named[i] as StateKeyNid;
-      if (places[place] !== undefined && places[place] !== nid) return { events: new Uint32Array(0), twice: key };
+      if (places[place] !== undefined && places[place] !== nid) return { events: new Uint32Array(0), twice: keys[i] };
       places[place] = nid;
     }
   }
@@ -47,17 +48,21 @@ export async function placeState(store: Store, room: RoomNid, nids: readonly Eve
 }
 
 /** State events with their keys, sorted by them nearly as the store sorts: then 85,000 new keys are written page after page. */
-async function keyedEvents(store: Store, nids: readonly EventNid[]): Promise<KeyedEvent[]> {
+async function keyedEvents(store: Store, nids: Iterable<number>): Promise<KeyedEvent[]> {
   const records = store.tables.event_record_by_nid;
   const entries: KeyedEvent[] = [];
+  // One string for each type: half a million members would bring as many.
+  const types = new Map<string, string>();
   await inTurns(nids, (nid) => {
     const record = records.getBinaryFast(nid);
     const key = record === undefined ? undefined : recordStateKey(record);
-    if (key !== undefined) entries.push({ nid, key });
+    if (key === undefined) return;
+    const [read, stateKey] = key;
+    const type = types.get(read) ?? read;
+    types.set(type, type);
+    entries.push({ nid, type, stateKey });
   });
-  return entries.sort(({ key: [typeA, a] }, { key: [typeB, b] }) =>
-    typeA === typeB ? order(a, b) : order(typeA, typeB),
-  );
+  return entries.sort((a, b) => (a.type === b.type ? order(a.stateKey, b.stateKey) : order(a.type, b.type)));
 }
 
 function order(a: string, b: string): number {
