@@ -44,7 +44,7 @@ import { FullStateWaiters } from './sync/full-state-waiters.js';
 import { SyncNotifier } from './sync/sync-notifier.js';
 import type { WorkerPool } from './workers/pool.js';
 import { openWorkerPool } from './workers/pool.js';
-import { compileReluctantly } from './workers/v8-compiler.js';
+import { collectOldGarbageSooner, compileReluctantly } from './workers/v8-flags.js';
 
 /** How long our own key counts as valid for our own events: for as long as the process can run. */
 const OWN_KEY_VALID_MS = 100 * 365 * 24 * 60 * 60 * 1000;
@@ -80,6 +80,7 @@ async function startLocked(config: Config): Promise<RunningServer> {
   const pool = await openWorkerPool({ threads: config.workers.threads, storePath: store.path });
   await Promise.all([warmUpThreads(pool, config.workers.threads), selfTest(log)]);
   compileReluctantly();
+  collectOldGarbageSooner();
   const { federation } = config;
   const client = createFederationClient({
     signingKey,

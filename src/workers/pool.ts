@@ -10,7 +10,7 @@ import type { TaskQueue } from 'piscina';
 import { Piscina, queueOptionsSymbol } from 'piscina';
 import type { JobInput, JobName, JobOutput } from './jobs.js';
 import { movableInput } from './jobs.js';
-import { expectMovedBuffers } from './v8-compiler.js';
+import { expectMovedBuffers } from './v8-flags.js';
 
 type Task = Parameters<TaskQueue['push']>[0];
 

@@ -11,7 +11,7 @@ import { move, transferableSymbol, valueSymbol } from 'piscina';
 import { openStoreReader } from '../store/open-store.js';
 import type { JobInput, JobName, JobOutput } from './jobs.js';
 import { jobs, movableOutput } from './jobs.js';
-import { expectMovedBuffers } from './v8-compiler.js';
+import { expectMovedBuffers } from './v8-flags.js';
 import { WorkerContext } from './worker-context.js';
 
 expectMovedBuffers();

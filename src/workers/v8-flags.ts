@@ -1,6 +1,6 @@
 /**
- * What V8's optimising compiler has to be told by a server that is to be quick from its first join on. It compiles beside
- * the program, on the cores that verify: in the second of a first join it took half of their time.
+ * What V8 has to be told by a server that is to be quick from its first join on and small in its largest. The optimising
+ * compiler works beside the program, on the cores that verify: in the second of a first join it took half of their time.
  */
 
 import { setFlagsFromString } from 'node:v8';
@@ -23,4 +23,15 @@ export function expectMovedBuffers(): void {
 /** From now on, in all threads, only what stays hot is compiled. Called when the self-tests are over. */
 export function compileReluctantly(): void {
   setFlagsFromString(`--interrupt-budget=${INTERRUPT_BUDGET_BYTES}`);
+}
+
+/** By how much the heap of old objects may grow before they are looked through, in per cent of what was alive the last time. */
+const OLD_HEAP_GROWTH_PERCENT = 40;
+
+/**
+ * From now on, in all threads, old garbage is collected sooner than V8 does by itself: the writes of a resync leave some 100
+ * bytes an event there, which came to 100 MB at a million events. Called at start.
+ */
+export function collectOldGarbageSooner(): void {
+  setFlagsFromString(`--heap-growing-percent=${OLD_HEAP_GROWTH_PERCENT}`);
 }
