@@ -12,8 +12,8 @@ import { fileURLToPath } from 'node:url';
 import { closeConnections } from './api-client.js';
 import { checkOutcome, type Outcome } from './check-outcome.js';
 import { runCrashes } from './crash/run-crashes.js';
-import { profileTables } from './measure/profile.js';
-import { makeReport, tableOf } from './measure/report.js';
+import { prepareProfileDir, profileRows, profileTable, readProfiles } from './measure/profile.js';
+import { cpuBetween, makeReport, tableOf } from './measure/report.js';
 import { verifyOnly } from './measure/verify-only.js';
 import { HELP, type HqOptions, OptionError, parseOptions } from './options.js';
 import { startOriginSink } from './origin-sink.js';
@@ -68,6 +68,7 @@ async function runHq(options: HqOptions, folders: Cleanup, servers: Cleanup): Pr
     return await runCrashes(options, options.crash, room, manifest, await runDir(options, folders), print);
   }
   const run = await prepareRun(await runDir(options, folders), room, manifest, options);
+  if (options.profileDir !== undefined) await prepareProfileDir(options.profileDir);
   const { figures, outcome } = await joinRoom(run, room, manifest, servers, options.profileDir);
   // The floor is measured on idle cores, with the resident's store to itself.
   await servers.run();
@@ -75,9 +76,21 @@ async function runHq(options: HqOptions, folders: Cleanup, servers: Cleanup): Pr
   const report = makeReport(options, manifest, figures, outcome, floor);
   print(`\n${tableOf(report)}`);
   if (options.jsonFile !== undefined) await writeFile(options.jsonFile, `${JSON.stringify(report, null, 2)}\n`);
-  if (options.profileDir !== undefined) print(await profileTables(options.profileDir, manifest.events));
+  if (options.profileDir !== undefined) print(await profileOf(options.profileDir, manifest, figures));
   printDifferences(outcome);
   return outcome.differences.length === 0;
+}
+
+/** What each stage cost the joiner, from the profiles that its threads left when they ended. */
+async function profileOf(
+  dir: string,
+  manifest: Manifest,
+  { joinerBefore, joinerAfter, joinerThreads }: JoinFigures,
+): Promise<string> {
+  if (joinerThreads === undefined) throw new Error('the threads of a profiled joiner were not counted');
+  const [before, after] = joinerThreads;
+  const rows = profileRows(await readProfiles(dir), before, after, cpuBetween(joinerBefore, joinerAfter));
+  return `${profileTable(rows, manifest.events)}profiles: ${dir}\n`;
 }
 
 async function buildRoom(options: HqOptions): Promise<CachedRoom> {
@@ -117,7 +130,7 @@ async function joinRoom(
   };
   const resident = await start(run.resident);
   const joiner = await start(run.joiner, profileDir);
-  const joined = joinAndCheck(joiner, resident, room, manifest);
+  const joined = joinAndCheck(joiner, resident, room, manifest, profileDir !== undefined);
   // When a process dies its requests fail too, later and with less to say.
   joined.catch(() => undefined);
   return await Promise.race([joined, failing(joiner.died), failing(resident.died), deadline()]);
@@ -128,8 +141,9 @@ async function joinAndCheck(
   resident: ServerProcess,
   room: CachedRoom,
   manifest: Manifest,
+  countThreads: boolean,
 ): Promise<Joined> {
-  const figures = await runJoin(joiner, resident, manifest);
+  const figures = await runJoin(joiner, resident, manifest, { countThreads });
   return { figures, outcome: await checkOutcome(room.folder, manifest, figures) };
 }
 

@@ -5,6 +5,7 @@
 
 import type { ProcessFigures, RefusalFigures, ResyncFigures } from './admin-shapes.js';
 import { type Api, type ApiAnswer, ApiError, apiOf } from './api-client.js';
+import { type CpuSnapshot, snapshotCpu } from './measure/thread-cpu.js';
 import type { Manifest } from './room/manifest.js';
 import type { ServerProcess } from './server-process.js';
 import { showStages } from './show-progress.js';
@@ -31,6 +32,8 @@ export interface JoinFigures {
   readonly joinerAfter: ProcessFigures;
   readonly residentBefore: ProcessFigures;
   readonly residentAfter: ProcessFigures;
+  /** The joiner's threads at the moments of `joinerBefore` and `joinerAfter`, where they were asked for. */
+  readonly joinerThreads: readonly [before: CpuSnapshot, after: CpuSnapshot] | undefined;
   readonly resync: ResyncFigures | undefined;
   readonly refusals: readonly RefusalFigures[];
   /** Who joined. */
@@ -40,11 +43,17 @@ export interface JoinFigures {
   readonly residentUser: Api;
 }
 
+export interface JoinOptions {
+  /** Whether to look at what each thread of the joiner costs. */
+  readonly countThreads: boolean;
+}
+
 /** Joins the room. Throws ApiError when a request fails. */
 export async function runJoin(
   joiner: ServerProcess,
   resident: ServerProcess,
   manifest: Manifest,
+  { countThreads }: JoinOptions,
 ): Promise<JoinFigures> {
   const roomId = encodeURIComponent(manifest.room_id);
   const joinerAdmin = apiOf(joiner.urls.admin, joiner.folder.adminToken);
@@ -57,7 +66,9 @@ export async function runJoin(
   const figuresOf = async (admin: Api): Promise<ProcessFigures> => {
     return (await admin.get('/_joinery/admin/v1/process')).json as ProcessFigures;
   };
-  const [joinerBefore, residentBefore] = [await figuresOf(joinerAdmin), await figuresOf(residentAdmin)];
+  const residentBefore = await figuresOf(residentAdmin);
+  const joinerBefore = await figuresOf(joinerAdmin);
+  const threadsBefore = countThreads ? snapshotCpu(joinerBefore.pid) : undefined;
   const watch = watchResync(joinerAdmin, roomId);
   try {
     const startMs = performance.now();
@@ -67,7 +78,10 @@ export async function runJoin(
     const members = untilAnswered(joinerUser, `/_matrix/client/v3/rooms/${roomId}/members`);
     const seen = sayAndSee(joinerUser, residentUser, manifest.room_id, since);
     const [answer, seenAtMs] = await Promise.all([members, seen]);
-    const [joinerAfter, residentAfter] = [await figuresOf(joinerAdmin), await figuresOf(residentAdmin)];
+    const joinerAfter = await figuresOf(joinerAdmin);
+    const joinerThreads =
+      threadsBefore === undefined ? undefined : ([threadsBefore, snapshotCpu(joinerAfter.pid)] as const);
+    const residentAfter = await figuresOf(residentAdmin);
     const refusals = await joinerAdmin.get(`/_joinery/admin/v1/rooms/${roomId}/refusals`);
     return {
       join_ms: joinedAtMs - startMs,
@@ -78,6 +92,7 @@ export async function runJoin(
       joinerAfter,
       residentBefore,
       residentAfter,
+      joinerThreads,
       resync: await watch.last(),
       refusals: (refusals.json as { refusals: RefusalFigures[] }).refusals,
       joinerUserId: user.userId,

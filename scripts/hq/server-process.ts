@@ -9,6 +9,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
+import { profiledProcess } from './measure/profile.js';
 import type { ServerFolder } from './run-folders.js';
 
 const COMMAND = fileURLToPath(new URL('../../src/main.js', import.meta.url));
@@ -56,11 +57,12 @@ export async function startServer(folder: ServerFolder, options: StartOptions = 
   const { profileDir, crashAt } = options;
   const logFile = join(folder.dir, 'joinery.log');
   const log = createWriteStream(logFile, { flags: 'a' });
-  const child = spawn(process.execPath, [...profileFlags(profileDir), COMMAND, 'serve', '--config', folder.config], {
+  const profiled = profileDir === undefined ? undefined : profiledProcess(profileDir);
+  const child = spawn(process.execPath, [...(profiled?.args ?? []), COMMAND, 'serve', '--config', folder.config], {
     stdio: ['ignore', 'pipe', 'pipe'],
     // Ctrl-C reaches the whole process group: it is this process that ends its servers, in order.
     detached: true,
-    env: crashAt === undefined ? process.env : { ...process.env, JOINERY_CRASH_AT: crashAt },
+    env: { ...process.env, ...profiled?.env, ...(crashAt === undefined ? {} : { JOINERY_CRASH_AT: crashAt }) },
   });
   let stopping = false;
   // The last resort, when this process ends without having waited for its servers.
@@ -111,10 +113,6 @@ export async function startServer(folder: ServerFolder, options: StartOptions = 
     await ended;
   };
   return { folder, urls, died, ended, points, kill, stop };
-}
-
-function profileFlags(profileDir: string | undefined): readonly string[] {
-  return profileDir === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${profileDir}`];
 }
 
 function readyUrls(child: ChildProcess, log: NodeJS.WritableStream): Promise<ServerUrls> {

@@ -21,7 +21,7 @@ export function makeReport(
   const { events } = manifest;
   // A full join fetches and verifies before it answers, a partial one after.
   const fetchingMs = options.full ? join.join_ms + join.resync_ms : join.resync_ms;
-  const joinerCpuUs = cpuPerEvent(join.joinerBefore, join.joinerAfter, events);
+  const joinerCpuUs = cpuBetween(join.joinerBefore, join.joinerAfter) / events;
   const eventsPerS = events / (fetchingMs / 1000);
   const { verify_us_per_signature, verify_only_events_per_s } = verifyOnly;
   return {
@@ -42,7 +42,7 @@ export function makeReport(
     resync_bytes: join.resync?.resync_bytes ?? null,
     resync_events_per_s: rounded(eventsPerS, 0),
     joiner_cpu_us_per_event: rounded(joinerCpuUs, 2),
-    resident_cpu_us_per_event: rounded(cpuPerEvent(join.residentBefore, join.residentAfter, events), 2),
+    resident_cpu_us_per_event: rounded(cpuBetween(join.residentBefore, join.residentAfter) / events, 2),
     verify_us_per_signature: rounded(verify_us_per_signature, 2),
     verify_only_events_per_s: rounded(verify_only_events_per_s, 0),
     cpu_efficiency: rounded(verify_us_per_signature / joinerCpuUs, 3),
@@ -75,9 +75,9 @@ export function makeReport(
   };
 }
 
-function cpuPerEvent(before: ProcessFigures, after: ProcessFigures, events: number): number {
-  const spent = after.cpu_user_us + after.cpu_system_us - before.cpu_user_us - before.cpu_system_us;
-  return spent / events;
+/** CPU that a process spent between two looks at it, in microseconds. */
+export function cpuBetween(before: ProcessFigures, after: ProcessFigures): number {
+  return after.cpu_user_us + after.cpu_system_us - before.cpu_user_us - before.cpu_system_us;
 }
 
 /** After a full join the admin API has no resync to count for. */
