@@ -21,7 +21,7 @@ import { type Manifest, readManifest } from './room/manifest.js';
 import { RecipeError } from './room/plan/room-shape.js';
 import { type CachedRoom, cachedRoom } from './room/room-cache.js';
 import { prepareRun, type RunFolders } from './run-folders.js';
-import { type JoinFigures, runJoin } from './run-join.js';
+import { type JoinFigures, type JoinOptions, runJoin } from './run-join.js';
 import { type ServerProcess, startServer } from './server-process.js';
 import { showBuild } from './show-progress.js';
 
@@ -69,7 +69,7 @@ async function runHq(options: HqOptions, folders: Cleanup, servers: Cleanup): Pr
   }
   const run = await prepareRun(await runDir(options, folders), room, manifest, options);
   if (options.profileDir !== undefined) await prepareProfileDir(options.profileDir);
-  const { figures, outcome } = await joinRoom(run, room, manifest, servers, options.profileDir);
+  const { figures, outcome } = await joinRoom(run, room, manifest, servers, options);
   // The floor is measured on idle cores, with the resident's store to itself.
   await servers.run();
   const floor = await verifyOnly(run.residentDataDir, manifest, options.threads);
@@ -118,7 +118,7 @@ async function joinRoom(
   room: CachedRoom,
   manifest: Manifest,
   servers: Cleanup,
-  profileDir: string | undefined,
+  { full, profileDir }: HqOptions,
 ): Promise<Joined> {
   servers.add(closeConnections);
   const sink = await startOriginSink(run.sinkPort, run.sinkCertificate);
@@ -130,7 +130,11 @@ async function joinRoom(
   };
   const resident = await start(run.resident);
   const joiner = await start(run.joiner, profileDir);
-  const joined = joinAndCheck(joiner, resident, room, manifest, profileDir !== undefined);
+  const joined = joinAndCheck(joiner, resident, room, manifest, {
+    full,
+    otherRoom: run.otherRoom,
+    countThreads: profileDir !== undefined,
+  });
   // When a process dies its requests fail too, later and with less to say.
   joined.catch(() => undefined);
   return await Promise.race([joined, failing(joiner.died), failing(resident.died), deadline()]);
@@ -141,10 +145,12 @@ async function joinAndCheck(
   resident: ServerProcess,
   room: CachedRoom,
   manifest: Manifest,
-  countThreads: boolean,
+  options: JoinOptions,
 ): Promise<Joined> {
-  const figures = await runJoin(joiner, resident, manifest, { countThreads });
-  return { figures, outcome: await checkOutcome(room.folder, manifest, figures) };
+  const figures = await runJoin(joiner, resident, manifest, options);
+  const outcome = await checkOutcome(room.folder, manifest, figures);
+  const lost = figures.otherRoom.lost.map((id) => `${id}: sent into the other room, answered, and not there in order`);
+  return { figures, outcome: { ...outcome, differences: [...outcome.differences, ...lost] } };
 }
 
 async function failing(died: Promise<Error>): Promise<never> {

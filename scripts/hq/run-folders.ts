@@ -1,24 +1,28 @@
 /**
  * The folders of one run: two servers' configurations under one certificate authority made for this run, the resident's
- * copy of the room, and an empty data folder for the joiner.
+ * copy of the room, and a data folder for the joiner that holds nothing but a small room of its own (other-room.ts).
  *
  * Everything listens on loopback. The closed network is in the `hosts` maps: each server knows the other, the origin
  * servers are the harness's sink, and the servers without keys are a port at which nobody listens.
  */
 
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { generate } from '../../src/cli/generate.js';
 import { type CertificatePair, makeCertificate } from '../../src/cli/make-certificate.js';
+import { readSigningKey } from '../../src/cli/read-secret-files.js';
+import type { ServerName } from '../../src/kernel/matrix/ids.js';
 import type { JsonObject } from '../../src/kernel/matrix/json.js';
 import { roomVersionRules } from '../../src/kernel/matrix/room-versions.js';
+import { signingKeyOfSeed } from '../../src/kernel/signatures/ed25519.js';
 import { loadBody } from '../../src/store/events.js';
 import type { EventNid } from '../../src/store/nids.js';
 import { openStore, type Store } from '../../src/store/open-store.js';
 import type { HqOptions } from './options.js';
 import { withRightSignature } from './room/events/build-event.js';
 import type { Manifest } from './room/manifest.js';
+import { type OtherRoom, writeOtherRoom } from './room/other-room.js';
 import { signingKeyLine, signingKeyOf } from './room/plan/names.js';
 import { DEAD_SUFFIX, JOINER, ORIGIN_SUFFIX, RESIDENT, roomShape } from './room/plan/room-shape.js';
 import { type CachedRoom, copyDataFolder } from './room/room-cache.js';
@@ -39,6 +43,8 @@ export interface RunFolders {
   readonly residentDataDir: string;
   readonly sinkPort: number;
   readonly sinkCertificate: CertificatePair;
+  /** A room of the joiner's own. */
+  readonly otherRoom: OtherRoom;
 }
 
 /** Prepares a run in `dir`. */
@@ -79,12 +85,13 @@ export async function prepareRun(
   };
   const resident = await make(RESIDENT, residentPort as number, []);
   const joiner = await make(JOINER, joinerPort as number, [RESIDENT]);
-  await mkdir(join(joiner.dir, 'data'), { recursive: true });
+  const { keyId, seed } = readSigningKey(join(joiner.dir, 'signing.key'));
+  const otherRoom = await writeOtherRoom(join(joiner.dir, 'data'), signingKeyOfSeed(JOINER as ServerName, keyId, seed));
   const residentDataDir = join(resident.dir, 'data');
   await copyDataFolder(room, residentDataDir);
   await writeFile(join(resident.dir, 'signing.key'), signingKeyLine(signingKeyOf(manifest.seed, RESIDENT)));
   await completeDataFolder(residentDataDir, manifest, options);
-  return { resident, joiner, residentDataDir, sinkPort: sinkPort as number, sinkCertificate };
+  return { resident, joiner, residentDataDir, sinkPort: sinkPort as number, sinkCertificate, otherRoom };
 }
 
 /** Quiet logs, and the full send_join where it is asked for: keys that `generate` has no option for. */

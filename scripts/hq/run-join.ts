@@ -5,8 +5,10 @@
 
 import type { ProcessFigures, RefusalFigures, ResyncFigures } from './admin-shapes.js';
 import { type Api, type ApiAnswer, ApiError, apiOf } from './api-client.js';
+import { type OtherRoomFigures, otherRoomSends } from './measure/other-room-sends.js';
 import { type CpuSnapshot, snapshotCpu } from './measure/thread-cpu.js';
 import type { Manifest } from './room/manifest.js';
+import type { OtherRoom } from './room/other-room.js';
 import type { ServerProcess } from './server-process.js';
 import { showStages } from './show-progress.js';
 
@@ -36,6 +38,7 @@ export interface JoinFigures {
   readonly joinerThreads: readonly [before: CpuSnapshot, after: CpuSnapshot] | undefined;
   readonly resync: ResyncFigures | undefined;
   readonly refusals: readonly RefusalFigures[];
+  readonly otherRoom: OtherRoomFigures;
   /** Who joined. */
   readonly joinerUserId: string;
   /** APIs to look at the outcome with. */
@@ -44,6 +47,9 @@ export interface JoinFigures {
 }
 
 export interface JoinOptions {
+  /** Whether the joiner asks for full state before it answers. */
+  readonly full: boolean;
+  readonly otherRoom: OtherRoom;
   /** Whether to look at what each thread of the joiner costs. */
   readonly countThreads: boolean;
 }
@@ -53,7 +59,7 @@ export async function runJoin(
   joiner: ServerProcess,
   resident: ServerProcess,
   manifest: Manifest,
-  { countThreads }: JoinOptions,
+  { full, otherRoom, countThreads }: JoinOptions,
 ): Promise<JoinFigures> {
   const roomId = encodeURIComponent(manifest.room_id);
   const joinerAdmin = apiOf(joiner.urls.admin, joiner.folder.adminToken);
@@ -62,6 +68,7 @@ export async function runJoin(
   const user = await register(joiner);
   const joinerUser = apiOf(joiner.urls.client, user.accessToken);
   const since = await syncToken(residentUser);
+  const others = await otherRoomSends(apiOf(joiner.urls.client, otherRoom.accessToken), otherRoom.roomId);
 
   const figuresOf = async (admin: Api): Promise<ProcessFigures> => {
     return (await admin.get('/_joinery/admin/v1/process')).json as ProcessFigures;
@@ -72,12 +79,15 @@ export async function runJoin(
   const watch = watchResync(joinerAdmin, roomId);
   try {
     const startMs = performance.now();
+    if (full) others.start();
     const via = encodeURIComponent(manifest.resident);
     const joined = await joinerUser.post(`/_matrix/client/v3/join/${roomId}?server_name=${via}&via=${via}`, {});
     const joinedAtMs = joined.completeAtMs;
+    if (!full) others.start();
     const members = untilAnswered(joinerUser, `/_matrix/client/v3/rooms/${roomId}/members`);
     const seen = sayAndSee(joinerUser, residentUser, manifest.room_id, since);
     const [answer, seenAtMs] = await Promise.all([members, seen]);
+    await others.stop();
     const joinerAfter = await figuresOf(joinerAdmin);
     const joinerThreads =
       threadsBefore === undefined ? undefined : ([threadsBefore, snapshotCpu(joinerAfter.pid)] as const);
@@ -95,12 +105,15 @@ export async function runJoin(
       joinerThreads,
       resync: await watch.last(),
       refusals: (refusals.json as { refusals: RefusalFigures[] }).refusals,
+      otherRoom: await others.figures(),
       joinerUserId: user.userId,
       joinerUser,
       residentUser,
     };
   } finally {
     watch.stop();
+    // After a failure it still sends; what it throws then is not the reason.
+    await others.stop().catch(() => undefined);
   }
 }
 

@@ -12,7 +12,9 @@ import { fileURLToPath } from 'node:url';
 import { profiledProcess } from './measure/profile.js';
 import type { ServerFolder } from './run-folders.js';
 
-const COMMAND = fileURLToPath(new URL('../../src/main.js', import.meta.url));
+/** What is compiled, also for who runs from source, as tests do. */
+const DIST = import.meta.url.includes('/dist/') ? '../../' : '../../dist/';
+const COMMAND = fileURLToPath(new URL(`${DIST}src/main.js`, import.meta.url));
 /** Opening a store and the self-test take seconds; on a machine that is busy with something else they take minutes. */
 const READY_TIMEOUT_MS = 300_000;
 /** What `serve` promises. */
