@@ -33,7 +33,7 @@ const WIDTH = 760;
 const HEIGHT = 520;
 /** The area of the lines. */
 const LEFT = 76;
-const RIGHT = WIDTH - 24;
+const RIGHT = WIDTH - 44;
 const TOP = 116;
 const BOTTOM = HEIGHT - 64;
 const LEGEND_TOP = 72;
