@@ -121,7 +121,7 @@ async function joinRoom(
   { full, profileDir }: HqOptions,
 ): Promise<Joined> {
   servers.add(closeConnections);
-  const sink = await startOriginSink(run.sinkPort, run.sinkCertificate);
+  const sink = await startOriginSink(run.sinkPort, run.sinkTls);
   servers.add(sink.close);
   const start = async (folder: RunFolders['joiner'], profileDir?: string): Promise<ServerProcess> => {
     const server = await startServer(folder, { profileDir });

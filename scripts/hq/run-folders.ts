@@ -10,8 +10,9 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { generate } from '../../src/cli/generate.js';
-import { type CertificatePair, makeCertificate } from '../../src/cli/make-certificate.js';
+import { makeCertificate } from '../../src/cli/make-certificate.js';
 import { readSigningKey } from '../../src/cli/read-secret-files.js';
+import type { TlsFiles } from '../../src/http/check-tls-files.js';
 import type { ServerName } from '../../src/kernel/matrix/ids.js';
 import type { JsonObject } from '../../src/kernel/matrix/json.js';
 import { roomVersionRules } from '../../src/kernel/matrix/room-versions.js';
@@ -20,6 +21,7 @@ import { loadBody } from '../../src/store/events.js';
 import type { EventNid } from '../../src/store/nids.js';
 import { openStore, type Store } from '../../src/store/open-store.js';
 import type { HqOptions } from './options.js';
+import { sinkTlsFiles } from './origin-sink.js';
 import { withRightSignature } from './room/events/build-event.js';
 import type { Manifest } from './room/manifest.js';
 import { type OtherRoom, writeOtherRoom } from './room/other-room.js';
@@ -42,7 +44,7 @@ export interface RunFolders {
   readonly joiner: ServerFolder;
   readonly residentDataDir: string;
   readonly sinkPort: number;
-  readonly sinkCertificate: CertificatePair;
+  readonly sinkTls: TlsFiles;
   /** A room of the joiner's own. */
   readonly otherRoom: OtherRoom;
 }
@@ -91,7 +93,10 @@ export async function prepareRun(
   await copyDataFolder(room, residentDataDir);
   await writeFile(join(resident.dir, 'signing.key'), signingKeyLine(signingKeyOf(manifest.seed, RESIDENT)));
   await completeDataFolder(residentDataDir, manifest, options);
-  return { resident, joiner, residentDataDir, sinkPort: sinkPort as number, sinkCertificate, otherRoom };
+  const sinkTls = sinkTlsFiles(dir);
+  await writeFile(sinkTls.cert, sinkCertificate.cert);
+  await writeFile(sinkTls.key, sinkCertificate.key, { mode: 0o600 });
+  return { resident, joiner, residentDataDir, sinkPort: sinkPort as number, sinkTls, otherRoom };
 }
 
 /** Quiet logs, and the full send_join where it is asked for: keys that `generate` has no option for. */

@@ -3,24 +3,21 @@
  * events for one key mean that the list was no state: another server is asked.
  */
 
-import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { ServerName } from '../kernel/matrix/ids.js';
 import { RemoteError } from '../remote/remote-error.js';
 import { applyJudgements } from '../room/intake/apply-judgements.js';
 import type { Judgements } from '../room/intake/judge-events.js';
 import { judgeEvents } from '../room/intake/judge-events.js';
+import { placeState } from '../room/intake/place-state.js';
 import type { RoomServer } from '../room/room-server.js';
-import { recordAuthNids, recordStateKey } from '../store/event-record.js';
+import { recordAuthNids } from '../store/event-record.js';
 import { Verdict } from '../store/event-status.js';
-import type { EventNid, StateGroupNid, StateKeyNid } from '../store/nids.js';
+import type { StateGroupNid } from '../store/nids.js';
 import { NO_EVENT } from '../store/nids.js';
 import type { Room } from '../store/rooms.js';
-import { internStateKeys, putStateGroup } from '../store/state-groups.js';
+import { putStateGroup } from '../store/state-groups.js';
 import type { ListedState } from './list-state.js';
 import { listedVerdicts, nidAt } from './list-state.js';
-
-/** Events handled between two turns of the event loop: about 5 ms. */
-const EVENTS_A_TURN = 2_000;
 
 /** The group of the listed state. Throws RemoteError when the list is no state of this room. */
 export async function buildFullState(
@@ -35,58 +32,13 @@ export async function buildFullState(
     throw new RemoteError('malformed', via, `state_ids: ${unlisted} events rest on auth events that it does not list`);
   const verdicts = listedVerdicts(server, listed);
   const accepted = listed.statePositions.filter((position) => verdicts[position] === Verdict.accepted);
-  const entries = await keyedEvents(
-    server,
-    accepted.map((position) => nidAt(listed, position)),
-  );
-  const places: number[] = [];
-  let acceptedCreate = false;
   const { store } = server;
-  for (let at = 0; at < entries.length; at += EVENTS_A_TURN) {
-    const some = entries.slice(at, at + EVENTS_A_TURN);
-    const keys = some.map(({ key }) => key);
-    // In the background: a key that a crash loses is named again by the next attempt, and the last write makes all durable.
-    const named = await store.writeInBackground((writer) => internStateKeys(writer, room.nid, keys));
-    for (const [i, { nid, key }] of some.entries()) {
-      const place = named[i] as StateKeyNid;
-      if (places[place] !== undefined && places[place] !== nid) {
-        throw new RemoteError('malformed', via, `state_ids: two events for ${key.join(' ')}`);
-      }
-      places[place] = nid;
-      acceptedCreate ||= nid === room.createNid;
-    }
-  }
-  if (!acceptedCreate) throw new RemoteError('malformed', via, 'state_ids: the create event is not in the state');
-  return store.write((writer) =>
-    putStateGroup(
-      writer,
-      Uint32Array.from(places, (nid) => nid ?? 0),
-    ),
-  );
-}
-
-interface KeyedEvent {
-  readonly nid: EventNid;
-  readonly key: readonly [type: string, stateKey: string];
-}
-
-/** State events with their keys, sorted by them nearly as the store sorts: then 85,000 new keys are written page after page. */
-async function keyedEvents(server: RoomServer, nids: readonly EventNid[]): Promise<KeyedEvent[]> {
-  const records = server.store.tables.event_record_by_nid;
-  const entries: KeyedEvent[] = [];
-  for (const [i, nid] of nids.entries()) {
-    const record = records.getBinaryFast(nid);
-    const key = record === undefined ? undefined : recordStateKey(record);
-    if (key !== undefined) entries.push({ nid, key });
-    if (i % EVENTS_A_TURN === EVENTS_A_TURN - 1) await nextTurn();
-  }
-  return entries.sort(({ key: [typeA, a] }, { key: [typeB, b] }) =>
-    typeA === typeB ? order(a, b) : order(typeA, typeB),
-  );
-}
-
-function order(a: string, b: string): number {
-  return a < b ? -1 : a > b ? 1 : 0;
+  const nids = accepted.map((position) => nidAt(listed, position));
+  if (!nids.includes(room.createNid))
+    throw new RemoteError('malformed', via, 'state_ids: the create event is not in the state');
+  const { events, twice } = await placeState(store, room.nid, nids);
+  if (twice !== undefined) throw new RemoteError('malformed', via, `state_ids: two events for ${twice.join(' ')}`);
+  return store.write((writer) => putStateGroup(writer, events));
 }
 
 /** Judges what is not judged yet. How many events were dropped because they name auth events that the list does not. */

@@ -21,14 +21,16 @@ export function serversInRoom(reader: StoreReader, room: Room, own: ServerName):
 }
 
 /** Queues a stored event for the other servers in the room. They are sent to once `onQueued` is told of them. */
-export function queueToRoom(
+export function queueToRoom(server: RoomServer, room: Room, event: EventNid): ReadonlySet<ServerName> {
+  return queueToServers(server, serversInRoom(server.store, room, server.serverName), event);
+}
+
+/** queueToRoom for a caller that knows the servers, `destinations`. */
+export function queueToServers(
   server: RoomServer,
-  room: Room,
+  destinations: ReadonlySet<ServerName>,
   event: EventNid,
-  except?: ServerName,
 ): ReadonlySet<ServerName> {
-  const destinations = serversInRoom(server.store, room, server.serverName);
-  if (except !== undefined) destinations.delete(except);
   if (destinations.size > 0) server.store.write((writer) => queueEvent(writer, destinations, event));
   return destinations;
 }

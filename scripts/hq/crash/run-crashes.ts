@@ -126,7 +126,7 @@ interface CrashRun {
 async function runCrash({ options, room, manifest, dir }: Rehearsal, crash: Crash, n: number): Promise<CrashRun> {
   const startMs = performance.now();
   const run = await prepareRun(join(dir, `crash-${n}`), room, manifest, options);
-  const sink = await startOriginSink(run.sinkPort, run.sinkCertificate);
+  const sink = await startOriginSink(run.sinkPort, run.sinkTls);
   const isTrace = crash === TRACE;
   const resident = new SupervisedServer(run.resident, crash.victim === 'resident' || isTrace ? crash.point : undefined);
   const joiner = new SupervisedServer(run.joiner, crash.victim === 'resident' ? undefined : crash.point);

@@ -58,7 +58,10 @@ export const WITH_ALL_THEY_CALL: readonly StageFiles[] = [
       'src/kernel/signatures/x-matrix.ts',
     ],
   },
-  { stage: 'state group', files: ['src/partial-state/build-full-state.ts', 'src/store/state-groups.ts'] },
+  {
+    stage: 'state group',
+    files: ['src/partial-state/build-full-state.ts', 'src/room/intake/place-state.ts', 'src/store/state-groups.ts'],
+  },
   {
     stage: 'answering clients: join, /members, progress',
     files: ['src/workers/jobs/client-events.ts', 'src/api/admin/'],

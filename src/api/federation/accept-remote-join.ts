@@ -10,14 +10,15 @@ import type { JsonObject } from '../../kernel/matrix/json.js';
 import { MatrixError } from '../../kernel/matrix/matrix-error.js';
 import { addPduSignature } from '../../kernel/signatures/sign-pdu.js';
 import { acceptEvent } from '../../room/accept-event.js';
-import { queueToRoom } from '../../room/distribute-event.js';
+import { queueToServers } from '../../room/distribute-event.js';
 import { ingestPdus } from '../../room/intake/ingest-pdus.js';
 import type { RoomServer } from '../../room/room-server.js';
 import { storedState } from '../../room/room-state.js';
 import type { EventNid, StateGroupNid } from '../../store/nids.js';
 import type { Room } from '../../store/rooms.js';
-import { joinedServers } from '../../store/rooms.js';
+import { isServerJoined, joinedServers } from '../../store/rooms.js';
 import { eventContext } from '../../store/timeline.js';
+import type { FindAuthChainOutput } from '../../workers/jobs/find-auth-chain.js';
 import type { ReceivedJoin } from './check-join.js';
 import { checkAllowConditions, needsAuthoriser } from './choose-authoriser.js';
 import { residentRoom } from './room-access.js';
@@ -25,25 +26,32 @@ import { residentRoom } from './room-access.js';
 export interface AcceptedJoin {
   readonly room: Room;
   readonly nid: EventNid;
-  readonly before: StateGroupNid;
+  /** The state to answer with, being found. */
+  readonly found: Promise<FindAuthChainOutput>;
   /** Servers with a joined member before the join. */
   readonly serversBefore: readonly ServerName[];
   /** Servers that the join is queued for; `onQueued` is still to be told. */
   readonly queuedFor: ReadonlySet<ServerName>;
 }
 
-/** Throws MatrixError: 400 for a join that does not verify, 403 for one that is not allowed. */
+/** Starts looking for the state to answer with: that before the join, in the state group `before`. */
+export type FindState = (room: Room, before: StateGroupNid, join: EventNid) => Promise<FindAuthChainOutput>;
+
+/**
+ * `findState` runs on a worker while the room's servers are read and the join is queued for them.
+ * Throws MatrixError: 400 for a join that does not verify, 403 for one that is not allowed.
+ */
 export async function acceptRemoteJoin(
   server: RoomServer,
   asked: Room,
   origin: ServerName,
   join: ReceivedJoin,
+  findState: FindState,
 ): Promise<AcceptedJoin> {
   const { roomId } = asked;
   const nid = await storeJoin(server, asked, authorised(server, asked, join));
   return server.queues.run(roomId, async () => {
-    const room = residentRoom(server, roomId);
-    const serversBefore = [...joinedServers(server.store, room.nid)].map(([name]) => name);
+    const originWasJoined = isServerJoined(server.store, residentRoom(server, roomId).nid, origin);
     const isNew = eventContext(server.store, nid) === undefined;
     const { verdict, reason } = await acceptEvent(server, roomId, nid);
     const detail = reason === undefined ? '' : `: ${reason}`;
@@ -52,8 +60,16 @@ export async function acceptRemoteJoin(
     const context = eventContext(server.store, nid);
     if (context === undefined)
       throw new Error(`the join of ${join.userId} to ${roomId} was accepted without a context`);
-    const queuedFor = isNew ? queueToRoom(server, residentRoom(server, roomId), nid, origin) : new Set<ServerName>();
-    return { room, nid, before: context.before, serversBefore, queuedFor };
+    const room = residentRoom(server, roomId);
+    const found = findState(room, context.before, nid);
+    // It is awaited by who answers; until then nobody else would handle its failure.
+    found.catch(() => undefined);
+    const serversBefore: ServerName[] = [];
+    for (const [name] of joinedServers(server.store, room.nid))
+      if (name !== origin || originWasJoined) serversBefore.push(name);
+    const others = serversBefore.filter((name) => name !== origin && name !== server.serverName);
+    const queuedFor = isNew ? queueToServers(server, new Set(others), nid) : new Set<ServerName>();
+    return { room, nid, found, serversBefore, queuedFor };
   });
 }
 

@@ -11,19 +11,23 @@ import type { AcceptedJoin } from './accept-remote-join.js';
 import { acceptRemoteJoin } from './accept-remote-join.js';
 import type { FederationRequest } from './authenticate.js';
 import { authenticated } from './authenticate.js';
-import type { ReceivedJoin } from './check-join.js';
 import { checkJoin } from './check-join.js';
 import type { FederationContext } from './federation-context.js';
 import { partialJoinState } from './partial-join-state.js';
 import { checkServerAcl, eventIdOf, residentRoom, roomIdOf } from './room-access.js';
-import type { StreamedAnswer, StreamedPart } from './stream-events.js';
+import type { StreamedAnswer } from './stream-events.js';
 import { eventList, streamAnswer } from './stream-events.js';
 
 /** Largest body in bytes: one event, with room for escapes. */
 const JOIN_BODY_BYTES_MAX = 256 * 1024;
 
+/**
+ * From the last byte given to the socket until the room hears of the join, in milliseconds. The new server checks the answer
+ * in this time; told of it earlier, the room's servers would send it events that it must still refuse, and ask for its keys.
+ */
+const DISTRIBUTE_PAUSE_MS = 500;
 /** A reader of our answer may be slow, or gone: the room hears of the join after this time in any case, in milliseconds. */
-const DISTRIBUTE_AFTER_MS_MAX = 1_000;
+const DISTRIBUTE_AFTER_MS_MAX = 2_000;
 
 /** Both versions; v1 never omits and wraps its answer. */
 export function sendJoin(context: FederationContext): readonly Endpoint[] {
@@ -34,9 +38,8 @@ export function sendJoin(context: FederationContext): readonly Endpoint[] {
       path: '/_matrix/federation/v1/send_join/{roomId}/{eventId}',
       bodyBytesMax,
       answer: async (request) => {
-        const { accepted } = await takeJoin(context, request);
-        const parts = await fullAnswer(context, accepted);
-        return thenDistribute(context, accepted, streamAnswer(context.server.store, ['[200,', ...parts, '}]']));
+        const accepted = await takeJoin(context, request, false);
+        return thenDistribute(context, accepted, await answerOf(context, accepted, '[200,', '}]'));
       },
     }),
     authenticated(context, {
@@ -44,10 +47,16 @@ export function sendJoin(context: FederationContext): readonly Endpoint[] {
       path: '/_matrix/federation/v2/send_join/{roomId}/{eventId}',
       bodyBytesMax,
       answer: async (request) => {
-        const { accepted, join, omitMembers } = await takeJoin(context, request);
-        if (omitMembers) return thenDistribute(context, accepted, await partialAnswer(context, accepted, join));
-        const parts = [...(await fullAnswer(context, accepted)), ',"members_omitted":false}'];
-        return thenDistribute(context, accepted, streamAnswer(context.server.store, parts));
+        const omit = request.query.get('omit_members') ?? 'false';
+        if (omit !== 'true' && omit !== 'false') {
+          throw new MatrixError(400, 'M_INVALID_PARAM', 'omit_members is neither true nor false');
+        }
+        const accepted = await takeJoin(context, request, omit === 'true');
+        const end =
+          omit === 'true'
+            ? `,"members_omitted":true,"servers_in_room":${JSON.stringify(accepted.serversBefore)}}`
+            : ',"members_omitted":false}';
+        return thenDistribute(context, accepted, await answerOf(context, accepted, '', end));
       },
     }),
   ];
@@ -67,58 +76,44 @@ function thenDistribute(
   setTimeout(distribute, DISTRIBUTE_AFTER_MS_MAX).unref();
   function* chunks() {
     yield* answer.chunks;
-    distribute();
+    setTimeout(distribute, DISTRIBUTE_PAUSE_MS).unref();
   }
   return { ...answer, chunks: chunks() };
 }
 
 async function takeJoin(
-  { server }: FederationContext,
-  { params, query, origin, content }: FederationRequest,
-): Promise<{ accepted: AcceptedJoin; join: ReceivedJoin; omitMembers: boolean }> {
+  { server, chains }: FederationContext,
+  { params, origin, content }: FederationRequest,
+  omitMembers: boolean,
+): Promise<AcceptedJoin> {
   const roomId = roomIdOf(params.roomId);
   const room = residentRoom(server, roomId);
   checkServerAcl(server.store, room, origin);
   const eventId = eventIdOf(params.eventId, 'eventId');
-  const omit = query.get('omit_members') ?? 'false';
-  if (omit !== 'true' && omit !== 'false') {
-    throw new MatrixError(400, 'M_INVALID_PARAM', 'omit_members is neither true nor false');
-  }
   const join = checkJoin(room.rules, content, { roomId, eventId, origin });
-  const accepted = await acceptRemoteJoin(server, room, origin, join);
-  return { accepted, join, omitMembers: omit === 'true' };
+  return acceptRemoteJoin(server, room, origin, join, (after, before, nid) =>
+    omitMembers
+      ? chains.ofPartialState(after, partialJoinState(server.store, after, before, join.userId), nid)
+      : chains.ofState(after, before),
+  );
 }
 
-/** An object without its closing brace. */
-async function fullAnswer(context: FederationContext, accepted: AcceptedJoin): Promise<StreamedPart[]> {
-  const { store } = context.server;
-  const { room, before } = accepted;
-  const found = await context.chains.ofState(room, before);
-  return [
-    '{"auth_chain":[',
-    eventList(store, room, found.chainNids, found.chainBytes),
-    '],"state":[',
-    eventList(store, room, found.stateNids, found.stateBytes),
-    `],${commonMembers(context, accepted)}`,
-  ];
-}
-
-async function partialAnswer(
+/** The state, its auth chain and what both versions say besides, between `start` and `end`. */
+async function answerOf(
   context: FederationContext,
   accepted: AcceptedJoin,
-  join: ReceivedJoin,
+  start: string,
+  end: string,
 ): Promise<StreamedAnswer> {
   const { store } = context.server;
-  const { room, before, nid } = accepted;
-  const state = partialJoinState(store, room, before, join.userId);
-  const found = await context.chains.ofPartialState(room, state, nid);
+  const { room, found } = accepted;
+  const { chainNids, chainBytes, stateNids, stateBytes } = await found;
   return streamAnswer(store, [
-    '{"auth_chain":[',
-    eventList(store, room, found.chainNids, found.chainBytes),
+    `${start}{"auth_chain":[`,
+    eventList(store, room, chainNids, chainBytes),
     '],"state":[',
-    eventList(store, room, found.stateNids, found.stateBytes),
-    `],${commonMembers(context, accepted)},"members_omitted":true,`,
-    `"servers_in_room":${JSON.stringify(accepted.serversBefore)}}`,
+    eventList(store, room, stateNids, stateBytes),
+    `],${commonMembers(context, accepted)}${end}`,
   ]);
 }
 

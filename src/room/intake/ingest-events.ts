@@ -23,6 +23,8 @@ import { storeVerified } from './store-verified.js';
 
 /** Batches being verified at once, a thread: one running, one waiting in the thread, one in the queue. */
 const BATCHES_A_THREAD = 3;
+/** PDUs in the first batch of a response: it is soon back, and says whose keys are missing while the others are read. */
+const FIRST_BATCH_PDUS = 16;
 /** Batches that wait for keys: 160 KiB each, 40 MiB in all. */
 const PARKED_BATCHES_MAX = 256;
 /** Batches in one write: about 800 events, some 10 ms of the main thread. */
@@ -81,6 +83,7 @@ export class EventIngest {
   #ready: { field: string; batch: PduBatch }[] = [];
   /** In the order in which they were started; written from the front. */
   #started: { field: string; output: VerifyPdusOutput | undefined }[] = [];
+  #added = 0;
   #verifying = 0;
   #parked = 0;
   #writing = 0;
@@ -100,6 +103,8 @@ export class EventIngest {
       this.#batchers.set(field, batcher);
     }
     batcher.add(bytes);
+    this.#added += 1;
+    if (this.#added === FIRST_BATCH_PDUS) batcher.flush();
   }
 
   /** Reads a body to its end, within limits. `arrays`: fields that hold PDUs. Throws SplitError, RemoteError, or what a job threw. */
@@ -231,13 +236,16 @@ export class EventIngest {
 
   async #write(batches: readonly { field: string; output: VerifyPdusOutput }[]): Promise<void> {
     const { roomNid, index } = this.#options;
-    const stored = await this.#server.store.writeInBackground((writer) =>
-      batches.map(({ output }) => {
-        // With the events: they are not looked at again once they are stored.
-        putIngestRefusals(writer, roomNid, [], output.redacted);
-        return storeVerified(writer, roomNid, output, index);
-      }),
-    );
+    // What waits for keys comes again in other batches; an empty write would hold up the keys' own.
+    const stored = !batches.some(({ output }) => hasEventsToStore(output))
+      ? batches.map(() => [])
+      : await this.#server.store.writeInBackground((writer) =>
+          batches.map(({ output }) => {
+            // With the events: they are not looked at again once they are stored.
+            putIngestRefusals(writer, roomNid, [], output.redacted);
+            return storeVerified(writer, roomNid, output, index);
+          }),
+        );
     for (const [i, { field, output }] of batches.entries()) {
       const nids = this.#nidsByField.get(field) ?? [];
       this.#nidsByField.set(field, nids);
@@ -261,4 +269,8 @@ export class EventIngest {
       this.#counts.repeatedBytes += lengths[i] as number;
     }
   }
+}
+
+function hasEventsToStore({ outcomes }: VerifyPdusOutput): boolean {
+  return outcomes.some((outcome) => outcome === Outcome.verified || outcome === Outcome.stored);
 }

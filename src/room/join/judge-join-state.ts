@@ -21,6 +21,7 @@ import { NO_EVENT } from '../../store/nids.js';
 import type { IngestResult } from '../intake/ingest-events.js';
 import type { Judgements } from '../intake/judge-events.js';
 import { judgeEvents } from '../intake/judge-events.js';
+import { inTurns } from '../intake/place-state.js';
 import type { RoomServer } from '../room-server.js';
 import { loadAuthEvent } from '../room-state.js';
 
@@ -49,8 +50,11 @@ export async function judgeJoinState(
   const { store } = server;
   const listed = [...new Set(ingest.nidsByField.get('state') ?? [])];
   const all = new Set([...listed, ...(ingest.nidsByField.get('auth_chain') ?? [])]);
-  const createNid = findCreate(server, rules, room.roomId, all, listed);
-  const unjudged = [...all].filter((nid) => eventVerdict(store, nid) === Verdict.unjudged);
+  const createNid = await findCreate(server, rules, room.roomId, all, listed);
+  const unjudged: EventNid[] = [];
+  await inTurns(all, (nid) => {
+    if (eventVerdict(store, nid) === Verdict.unjudged) unjudged.push(nid);
+  });
   const judgedNids = Uint32Array.from(unjudged).sort();
   const judgedRoom = { nid: room.roomNid, roomId: room.roomId, version: rules.version, rules, createNid };
   const judgements = await judgeEvents(server, judgedRoom, judgedNids, 'interactive');
@@ -61,29 +65,30 @@ export async function judgeJoinState(
 
   const stateNids: EventNid[] = [];
   const nidByKey = new Map<string, EventNid>();
-  for (const nid of listed) {
-    if (!isAccepted(nid)) continue;
+  await inTurns(listed, (nid) => {
+    if (!isAccepted(nid)) return;
     const record = loadRecord(store, nid);
-    if (record?.stateKey === undefined) continue;
+    if (record?.stateKey === undefined) return;
     const key = `${record.type}\0${record.stateKey}`;
     if (nidByKey.has(key)) throw new JoinRefused(`send_join: two events for ${record.type} ${record.stateKey}`);
     nidByKey.set(key, nid);
     stateNids.push(nid);
-  }
+  });
   authoriseJoin(server, judgedRoom, join, isAccepted, (type, key) => nidByKey.get(`${type}\0${key}`));
   return { createNid, stateNids, judgedNids, judgements, ingest };
 }
 
-function findCreate(
+async function findCreate(
   server: RoomServer,
   rules: RoomVersionRules,
   roomId: RoomId,
   all: ReadonlySet<EventNid>,
   listed: readonly EventNid[],
-): EventNid {
-  const creates = [...all].filter((nid) => {
+): Promise<EventNid> {
+  const creates: EventNid[] = [];
+  await inTurns(all, (nid) => {
     const record = loadRecord(server.store, nid);
-    return record?.type === 'm.room.create' && record.stateKey === '';
+    if (record?.type === 'm.room.create' && record.stateKey === '') creates.push(nid);
   });
   const [nid] = creates;
   if (nid === undefined || !listed.includes(nid)) throw new JoinRefused('send_join: no create event in the state');

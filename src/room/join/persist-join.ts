@@ -7,13 +7,14 @@ import type { ServerName } from '../../kernel/matrix/ids.js';
 import { isJsonObject } from '../../kernel/matrix/json.js';
 import type { RoomVersionRules } from '../../kernel/matrix/room-versions.js';
 import type { SignedEvent } from '../../kernel/signatures/sign-pdu.js';
-import { internEventIds, loadRecord, referencedIds } from '../../store/events.js';
+import { internEventIds, referencedIds } from '../../store/events.js';
 import type { EventNid } from '../../store/nids.js';
 import type { RoomRow } from '../../store/rooms.js';
 import { addJoinedCounts, putPartialState } from '../../store/rooms.js';
-import { internStateKey, putStateGroup } from '../../store/state-groups.js';
+import { putStateGroup } from '../../store/state-groups.js';
 import { applyJudgements, putIngestRefusals } from '../intake/apply-judgements.js';
 import { ingestPdus } from '../intake/ingest-pdus.js';
+import { inTurns, placeState } from '../intake/place-state.js';
 import { countJoined, persistEvent } from '../persist-event.js';
 import type { RoomServer } from '../room-server.js';
 import type { StateRoom } from '../room-state.js';
@@ -54,21 +55,14 @@ export async function persistJoin(
   const progress = server.progressOf(request.roomId);
   const { createNid } = judged;
   const room: StateRoom = { nid: roomNid, roomId: request.roomId, version: rules.version, rules, createNid };
+  const { events, twice } = await placeState(server.store, roomNid, judged.stateNids);
+  if (twice !== undefined) throw new JoinRefused(`send_join: two events for ${twice.join(' ')}`);
+  const joined = new Map<ServerName, number>();
+  await inTurns(judged.stateNids, (nid) => countJoined(server.store, nid, 1, joined));
   server.store.write((writer) => {
     putIngestRefusals(writer, roomNid, judged.ingest.dropped, judged.ingest.redacted);
     applyJudgements(writer, room, judged.judgedNids, judged.judgements);
-    const places: number[] = [];
-    const joined = new Map<ServerName, number>();
-    for (const nid of judged.stateNids) {
-      const record = loadRecord(writer, nid);
-      if (record?.stateKey === undefined) continue;
-      places[internStateKey(writer, roomNid, record.type, record.stateKey)] = nid;
-      countJoined(writer, nid, 1, joined);
-    }
-    const before = putStateGroup(
-      writer,
-      Uint32Array.from(places, (nid) => nid ?? 0),
-    );
+    const before = putStateGroup(writer, events);
     const row: RoomRow = {
       roomId: request.roomId,
       version: rules.version,
