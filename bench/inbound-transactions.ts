@@ -33,7 +33,7 @@ import { storeKeys } from './stored-room.js';
 /** As many PDUs as a transaction may have. */
 const PDUS: Readonly<Record<BenchSize, number>> = { smoke: 5, full: 50 };
 /** Transactions of one run, all origins together. */
-const TRANSACTIONS: Readonly<Record<BenchSize, number>> = { smoke: 4, full: 20 };
+const TRANSACTIONS: Readonly<Record<BenchSize, number>> = { smoke: 4, full: 8 };
 const ORIGINS = 4;
 const SERVER = 'joinery.test' as ServerName;
 const FIRST_TS = 1_720_000_000_000;

@@ -17,7 +17,7 @@ const SVG_FILE = 'join-time.svg';
 
 const HELP = `npm run plot -- [options]: draws join-time.svg from the JSON files of npm run hq
 
-  --measure              first run npm run hq at each size, one after the other (most of an hour on two cores)
+  --measure              first run npm run hq at each size, one after the other; a million events take minutes
   --events N,N,...       sizes to measure (default ${SERIES_EVENTS.join(',')})
   --dir DIR              where the JSON files are and the plot goes (default bench/results)
   --help                 this text
