@@ -4,6 +4,7 @@ import { run as authChecks } from './auth-checks.js';
 import { run as authChecksRoom } from './auth-checks-room.js';
 import { run as canonicalJson } from './canonical-json.js';
 import { run as eventHashes } from './event-hashes.js';
+import { run as inboundTransactions } from './inbound-transactions.js';
 import type { BenchReport, BenchSize } from './measure.js';
 import { run as resolveStates } from './resolve-states.js';
 import { run as splitResponse } from './split-response.js';
@@ -21,4 +22,5 @@ export const benches: Readonly<Record<string, (size: BenchSize) => Promise<Bench
   'state-groups': stateGroups,
   'resolve-states': resolveStates,
   'store-writes': storeWrites,
+  'inbound-transactions': inboundTransactions,
 };

@@ -34,6 +34,8 @@ export interface BenchReport {
 
 export interface BenchTask {
   readonly name: string;
+  /** Called before each run, and not timed. */
+  readonly prepare?: () => void;
   readonly run: () => unknown;
 }
 
@@ -55,7 +57,9 @@ export async function measure(
     warmupTime: full ? 250 : 0,
     warmupIterations: full ? 2 : 0,
   });
-  for (const task of tasks) bench.add(task.name, task.run);
+  for (const { name, prepare, run } of tasks) {
+    bench.add(name, run, prepare === undefined ? {} : { beforeEach: prepare });
+  }
   await bench.run();
   const rows = bench.tasks.map((task): BenchRow => {
     const { result } = task;

@@ -6,6 +6,7 @@
 import { readFileSync } from 'node:fs';
 import pino from 'pino';
 import { adminEndpoints } from './api/admin/admin-endpoints.js';
+import { createAnswerTimes } from './api/admin/answer-times.js';
 import { startProcessSampler } from './api/admin/process-sampler.js';
 import { clientEndpoints } from './api/client/client-endpoints.js';
 import type { Endpoint } from './api/endpoint.js';
@@ -131,6 +132,7 @@ async function startLocked(config: Config): Promise<RunningServer> {
   );
   const fillGap = createFillGap(server);
   const sampler = startProcessSampler(pool);
+  const answerTimes = createAnswerTimes(() => performance.now());
   const endpoints = {
     federation: federationEndpoints(server, {
       onCaller: (origin) => outbound.otherSideCalled(origin),
@@ -174,14 +176,14 @@ async function startLocked(config: Config): Promise<RunningServer> {
         ? []
         : adminEndpoints(server, {
             token: readAdminToken(config.admin.tokenFile),
-            processReport: () => sampler.report(),
+            processReport: () => ({ ...sampler.report(), answers: answerTimes.report() }),
           }),
   };
   const http = await startHttpServer({
     listeners: config.listeners.map(({ bind, port, serve, tls }) => ({
       bind,
       port,
-      endpoints: serve.flatMap((api): readonly Endpoint[] => endpoints[api]),
+      endpoints: serve.flatMap((api): readonly Endpoint[] => endpoints[api]).map(answerTimes.timed),
       ...(tls === undefined ? {} : { tls }),
     })),
     log,

@@ -10,6 +10,10 @@ export interface ProcessFigures {
   readonly anon_bytes: number;
   readonly event_loop_delay_p99_ms: number;
   readonly event_loop_delay_max_ms: number;
+  /** By method and path template; only endpoints that were called. */
+  readonly answers: Readonly<
+    Record<string, { readonly answers: number; readonly mean_ms: number; readonly max_ms: number }>
+  >;
 }
 
 export interface StageFigures {

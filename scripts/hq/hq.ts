@@ -12,8 +12,8 @@ import { fileURLToPath } from 'node:url';
 import { closeConnections } from './api-client.js';
 import { checkOutcome, type Outcome } from './check-outcome.js';
 import { runCrashes } from './crash/run-crashes.js';
-import { profileTables } from './measure/profile.js';
-import { makeReport, tableOf } from './measure/report.js';
+import { prepareProfileDir, profileRows, profileTable, readProfiles } from './measure/profile.js';
+import { cpuBetween, makeReport, tableOf } from './measure/report.js';
 import { verifyOnly } from './measure/verify-only.js';
 import { HELP, type HqOptions, OptionError, parseOptions } from './options.js';
 import { startOriginSink } from './origin-sink.js';
@@ -21,7 +21,7 @@ import { type Manifest, readManifest } from './room/manifest.js';
 import { RecipeError } from './room/plan/room-shape.js';
 import { type CachedRoom, cachedRoom } from './room/room-cache.js';
 import { prepareRun, type RunFolders } from './run-folders.js';
-import { type JoinFigures, runJoin } from './run-join.js';
+import { type JoinFigures, type JoinOptions, runJoin } from './run-join.js';
 import { type ServerProcess, startServer } from './server-process.js';
 import { showBuild } from './show-progress.js';
 
@@ -68,16 +68,29 @@ async function runHq(options: HqOptions, folders: Cleanup, servers: Cleanup): Pr
     return await runCrashes(options, options.crash, room, manifest, await runDir(options, folders), print);
   }
   const run = await prepareRun(await runDir(options, folders), room, manifest, options);
-  const { figures, outcome } = await joinRoom(run, room, manifest, servers, options.profileDir);
+  if (options.profileDir !== undefined) await prepareProfileDir(options.profileDir);
+  const { figures, outcome } = await joinRoom(run, room, manifest, servers, options);
   // The floor is measured on idle cores, with the resident's store to itself.
   await servers.run();
   const floor = await verifyOnly(run.residentDataDir, manifest, options.threads);
   const report = makeReport(options, manifest, figures, outcome, floor);
   print(`\n${tableOf(report)}`);
   if (options.jsonFile !== undefined) await writeFile(options.jsonFile, `${JSON.stringify(report, null, 2)}\n`);
-  if (options.profileDir !== undefined) print(await profileTables(options.profileDir, manifest.events));
+  if (options.profileDir !== undefined) print(await profileOf(options.profileDir, manifest, figures));
   printDifferences(outcome);
   return outcome.differences.length === 0;
+}
+
+/** What each stage cost the joiner, from the profiles that its threads left when they ended. */
+async function profileOf(
+  dir: string,
+  manifest: Manifest,
+  { joinerBefore, joinerAfter, joinerThreads }: JoinFigures,
+): Promise<string> {
+  if (joinerThreads === undefined) throw new Error('the threads of a profiled joiner were not counted');
+  const [before, after] = joinerThreads;
+  const rows = profileRows(await readProfiles(dir), before, after, cpuBetween(joinerBefore, joinerAfter));
+  return `${profileTable(rows, manifest.events)}profiles: ${dir}\n`;
 }
 
 async function buildRoom(options: HqOptions): Promise<CachedRoom> {
@@ -105,7 +118,7 @@ async function joinRoom(
   room: CachedRoom,
   manifest: Manifest,
   servers: Cleanup,
-  profileDir: string | undefined,
+  { full, profileDir }: HqOptions,
 ): Promise<Joined> {
   servers.add(closeConnections);
   const sink = await startOriginSink(run.sinkPort, run.sinkTls);
@@ -117,7 +130,11 @@ async function joinRoom(
   };
   const resident = await start(run.resident);
   const joiner = await start(run.joiner, profileDir);
-  const joined = joinAndCheck(joiner, resident, room, manifest);
+  const joined = joinAndCheck(joiner, resident, room, manifest, {
+    full,
+    otherRoom: run.otherRoom,
+    countThreads: profileDir !== undefined,
+  });
   // When a process dies its requests fail too, later and with less to say.
   joined.catch(() => undefined);
   return await Promise.race([joined, failing(joiner.died), failing(resident.died), deadline()]);
@@ -128,9 +145,12 @@ async function joinAndCheck(
   resident: ServerProcess,
   room: CachedRoom,
   manifest: Manifest,
+  options: JoinOptions,
 ): Promise<Joined> {
-  const figures = await runJoin(joiner, resident, manifest);
-  return { figures, outcome: await checkOutcome(room.folder, manifest, figures) };
+  const figures = await runJoin(joiner, resident, manifest, options);
+  const outcome = await checkOutcome(room.folder, manifest, figures);
+  const lost = figures.otherRoom.lost.map((id) => `${id}: sent into the other room, answered, and not there in order`);
+  return { figures, outcome: { ...outcome, differences: [...outcome.differences, ...lost] } };
 }
 
 async function failing(died: Promise<Error>): Promise<never> {

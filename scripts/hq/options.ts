@@ -2,7 +2,9 @@
 
 import { availableParallelism } from 'node:os';
 import { resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { countsThreadCpu } from './measure/thread-cpu.js';
 import { HQ_EVENTS } from './room/plan/room-shape.js';
 
 export const HELP = `npm run hq -- [options]: joins a synthetic room of Matrix HQ's size on this machine
@@ -14,7 +16,8 @@ export const HELP = `npm run hq -- [options]: joins a synthetic room of Matrix H
   --full                 ask for the full send_join instead of a partial one
   --sabotage             change one planted event behind the manifest's back: the run must then exit 1
   --keep DIR             run in DIR, which must not exist, and keep it
-  --profile DIR          leave a CPU profile of each of the joiner's threads in DIR, and say where its time went
+  --profile [DIR]        sample the joiner's threads and say what each stage costs per event; V8's profiles are left in DIR
+                         (default: .cache/profile); Linux only
   --crash POINT|all      end the joiner at a crash point as kill -9 does, start it again, and check the outcome; several
                          with commas; resident@POINT ends the resident instead, both@POINT both of them; the points are
                          in src/store/crash/crash-points.ts
@@ -23,6 +26,9 @@ export const HELP = `npm run hq -- [options]: joins a synthetic room of Matrix H
 
 Exit codes: 0 all holds, 1 it does not, 2 wrong use.
 `;
+
+/** From dist/scripts/hq to the repository. */
+const PROFILE_DIR = fileURLToPath(new URL('../../../.cache/profile', import.meta.url));
 
 /** Every thread is a V8 heap of its own; more than any machine's cores is a typing error. */
 const THREADS_MAX = 1024;
@@ -50,7 +56,7 @@ export class OptionError extends Error {
 /** The options in `argv`. Throws OptionError, and the errors of parseArgs. */
 export function parseOptions(argv: readonly string[]): HqOptions {
   const { values } = parseArgs({
-    args: [...argv],
+    args: withProfileDir(argv),
     strict: true,
     options: {
       events: { type: 'string' },
@@ -68,6 +74,9 @@ export function parseOptions(argv: readonly string[]): HqOptions {
   });
   const threads = wholeNumber('--threads', values.threads, availableParallelism());
   if (threads < 1 || threads > THREADS_MAX) throw new OptionError(`--threads ${threads}: expected 1 to ${THREADS_MAX}`);
+  if (values.profile !== undefined && !countsThreadCpu()) {
+    throw new OptionError('--profile: only Linux says what a thread costs');
+  }
   return {
     events: wholeNumber('--events', values.events, HQ_EVENTS),
     seed: values.seed,
@@ -81,6 +90,14 @@ export function parseOptions(argv: readonly string[]): HqOptions {
     crash: values.crash,
     help: values.help,
   };
+}
+
+/** The arguments with a folder behind a `--profile` that has none: parseArgs knows no option with an optional value. */
+function withProfileDir(argv: readonly string[]): string[] {
+  return argv.flatMap((argument, i) => {
+    const hasNone = argument === '--profile' && (argv[i + 1] ?? '--').startsWith('--');
+    return hasNone ? [argument, PROFILE_DIR] : [argument];
+  });
 }
 
 function wholeNumber(name: string, text: string | undefined, absent: number): number {

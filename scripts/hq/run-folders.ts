@@ -1,19 +1,22 @@
 /**
  * The folders of one run: two servers' configurations under one certificate authority made for this run, the resident's
- * copy of the room, and an empty data folder for the joiner.
+ * copy of the room, and a data folder for the joiner that holds nothing but a small room of its own (other-room.ts).
  *
  * Everything listens on loopback. The closed network is in the `hosts` maps: each server knows the other, the origin
  * servers are the harness's sink, and the servers without keys are a port at which nobody listens.
  */
 
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { generate } from '../../src/cli/generate.js';
 import { makeCertificate } from '../../src/cli/make-certificate.js';
+import { readSigningKey } from '../../src/cli/read-secret-files.js';
 import type { TlsFiles } from '../../src/http/check-tls-files.js';
+import type { ServerName } from '../../src/kernel/matrix/ids.js';
 import type { JsonObject } from '../../src/kernel/matrix/json.js';
 import { roomVersionRules } from '../../src/kernel/matrix/room-versions.js';
+import { signingKeyOfSeed } from '../../src/kernel/signatures/ed25519.js';
 import { loadBody } from '../../src/store/events.js';
 import type { EventNid } from '../../src/store/nids.js';
 import { openStore, type Store } from '../../src/store/open-store.js';
@@ -21,6 +24,7 @@ import type { HqOptions } from './options.js';
 import { sinkTlsFiles } from './origin-sink.js';
 import { withRightSignature } from './room/events/build-event.js';
 import type { Manifest } from './room/manifest.js';
+import { type OtherRoom, writeOtherRoom } from './room/other-room.js';
 import { signingKeyLine, signingKeyOf } from './room/plan/names.js';
 import { DEAD_SUFFIX, JOINER, ORIGIN_SUFFIX, RESIDENT, roomShape } from './room/plan/room-shape.js';
 import { type CachedRoom, copyDataFolder } from './room/room-cache.js';
@@ -41,6 +45,8 @@ export interface RunFolders {
   readonly residentDataDir: string;
   readonly sinkPort: number;
   readonly sinkTls: TlsFiles;
+  /** A room of the joiner's own. */
+  readonly otherRoom: OtherRoom;
 }
 
 /** Prepares a run in `dir`. */
@@ -81,7 +87,8 @@ export async function prepareRun(
   };
   const resident = await make(RESIDENT, residentPort as number, []);
   const joiner = await make(JOINER, joinerPort as number, [RESIDENT]);
-  await mkdir(join(joiner.dir, 'data'), { recursive: true });
+  const { keyId, seed } = readSigningKey(join(joiner.dir, 'signing.key'));
+  const otherRoom = await writeOtherRoom(join(joiner.dir, 'data'), signingKeyOfSeed(JOINER as ServerName, keyId, seed));
   const residentDataDir = join(resident.dir, 'data');
   await copyDataFolder(room, residentDataDir);
   await writeFile(join(resident.dir, 'signing.key'), signingKeyLine(signingKeyOf(manifest.seed, RESIDENT)));
@@ -89,7 +96,7 @@ export async function prepareRun(
   const sinkTls = sinkTlsFiles(dir);
   await writeFile(sinkTls.cert, sinkCertificate.cert);
   await writeFile(sinkTls.key, sinkCertificate.key, { mode: 0o600 });
-  return { resident, joiner, residentDataDir, sinkPort: sinkPort as number, sinkTls };
+  return { resident, joiner, residentDataDir, sinkPort: sinkPort as number, sinkTls, otherRoom };
 }
 
 /** Quiet logs, and the full send_join where it is asked for: keys that `generate` has no option for. */

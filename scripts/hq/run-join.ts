@@ -5,7 +5,10 @@
 
 import type { ProcessFigures, RefusalFigures, ResyncFigures } from './admin-shapes.js';
 import { type Api, type ApiAnswer, ApiError, apiOf } from './api-client.js';
+import { type OtherRoomFigures, otherRoomSends } from './measure/other-room-sends.js';
+import { type CpuSnapshot, snapshotCpu } from './measure/thread-cpu.js';
 import type { Manifest } from './room/manifest.js';
+import type { OtherRoom } from './room/other-room.js';
 import type { ServerProcess } from './server-process.js';
 import { showStages } from './show-progress.js';
 
@@ -31,8 +34,11 @@ export interface JoinFigures {
   readonly joinerAfter: ProcessFigures;
   readonly residentBefore: ProcessFigures;
   readonly residentAfter: ProcessFigures;
+  /** The joiner's threads at the moments of `joinerBefore` and `joinerAfter`, where they were asked for. */
+  readonly joinerThreads: readonly [before: CpuSnapshot, after: CpuSnapshot] | undefined;
   readonly resync: ResyncFigures | undefined;
   readonly refusals: readonly RefusalFigures[];
+  readonly otherRoom: OtherRoomFigures;
   /** Who joined. */
   readonly joinerUserId: string;
   /** APIs to look at the outcome with. */
@@ -40,11 +46,20 @@ export interface JoinFigures {
   readonly residentUser: Api;
 }
 
+export interface JoinOptions {
+  /** Whether the joiner asks for full state before it answers. */
+  readonly full: boolean;
+  readonly otherRoom: OtherRoom;
+  /** Whether to look at what each thread of the joiner costs. */
+  readonly countThreads: boolean;
+}
+
 /** Joins the room. Throws ApiError when a request fails. */
 export async function runJoin(
   joiner: ServerProcess,
   resident: ServerProcess,
   manifest: Manifest,
+  { full, otherRoom, countThreads }: JoinOptions,
 ): Promise<JoinFigures> {
   const roomId = encodeURIComponent(manifest.room_id);
   const joinerAdmin = apiOf(joiner.urls.admin, joiner.folder.adminToken);
@@ -53,21 +68,30 @@ export async function runJoin(
   const user = await register(joiner);
   const joinerUser = apiOf(joiner.urls.client, user.accessToken);
   const since = await syncToken(residentUser);
+  const others = await otherRoomSends(apiOf(joiner.urls.client, otherRoom.accessToken), otherRoom.roomId);
 
   const figuresOf = async (admin: Api): Promise<ProcessFigures> => {
     return (await admin.get('/_joinery/admin/v1/process')).json as ProcessFigures;
   };
-  const [joinerBefore, residentBefore] = [await figuresOf(joinerAdmin), await figuresOf(residentAdmin)];
+  const residentBefore = await figuresOf(residentAdmin);
+  const joinerBefore = await figuresOf(joinerAdmin);
+  const threadsBefore = countThreads ? snapshotCpu(joinerBefore.pid) : undefined;
   const watch = watchResync(joinerAdmin, roomId);
   try {
     const startMs = performance.now();
+    if (full) others.start();
     const via = encodeURIComponent(manifest.resident);
     const joined = await joinerUser.post(`/_matrix/client/v3/join/${roomId}?server_name=${via}&via=${via}`, {});
     const joinedAtMs = joined.completeAtMs;
+    if (!full) others.start();
     const members = untilAnswered(joinerUser, `/_matrix/client/v3/rooms/${roomId}/members`);
     const seen = sayAndSee(joinerUser, residentUser, manifest.room_id, since);
     const [answer, seenAtMs] = await Promise.all([members, seen]);
-    const [joinerAfter, residentAfter] = [await figuresOf(joinerAdmin), await figuresOf(residentAdmin)];
+    await others.stop();
+    const joinerAfter = await figuresOf(joinerAdmin);
+    const joinerThreads =
+      threadsBefore === undefined ? undefined : ([threadsBefore, snapshotCpu(joinerAfter.pid)] as const);
+    const residentAfter = await figuresOf(residentAdmin);
     const refusals = await joinerAdmin.get(`/_joinery/admin/v1/rooms/${roomId}/refusals`);
     return {
       join_ms: joinedAtMs - startMs,
@@ -78,14 +102,18 @@ export async function runJoin(
       joinerAfter,
       residentBefore,
       residentAfter,
+      joinerThreads,
       resync: await watch.last(),
       refusals: (refusals.json as { refusals: RefusalFigures[] }).refusals,
+      otherRoom: await others.figures(),
       joinerUserId: user.userId,
       joinerUser,
       residentUser,
     };
   } finally {
     watch.stop();
+    // After a failure it still sends; what it throws then is not the reason.
+    await others.stop().catch(() => undefined);
   }
 }
 

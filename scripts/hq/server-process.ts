@@ -9,9 +9,12 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
+import { profiledProcess } from './measure/profile.js';
 import type { ServerFolder } from './run-folders.js';
 
-const COMMAND = fileURLToPath(new URL('../../src/main.js', import.meta.url));
+/** What is compiled, also for who runs from source, as tests do. */
+const DIST = import.meta.url.includes('/dist/') ? '../../' : '../../dist/';
+const COMMAND = fileURLToPath(new URL(`${DIST}src/main.js`, import.meta.url));
 /** Opening a store and the self-test take seconds; on a machine that is busy with something else they take minutes. */
 const READY_TIMEOUT_MS = 300_000;
 /** What `serve` promises. */
@@ -56,11 +59,12 @@ export async function startServer(folder: ServerFolder, options: StartOptions = 
   const { profileDir, crashAt } = options;
   const logFile = join(folder.dir, 'joinery.log');
   const log = createWriteStream(logFile, { flags: 'a' });
-  const child = spawn(process.execPath, [...profileFlags(profileDir), COMMAND, 'serve', '--config', folder.config], {
+  const profiled = profileDir === undefined ? undefined : profiledProcess(profileDir);
+  const child = spawn(process.execPath, [...(profiled?.args ?? []), COMMAND, 'serve', '--config', folder.config], {
     stdio: ['ignore', 'pipe', 'pipe'],
     // Ctrl-C reaches the whole process group: it is this process that ends its servers, in order.
     detached: true,
-    env: crashAt === undefined ? process.env : { ...process.env, JOINERY_CRASH_AT: crashAt },
+    env: { ...process.env, ...profiled?.env, ...(crashAt === undefined ? {} : { JOINERY_CRASH_AT: crashAt }) },
   });
   let stopping = false;
   // The last resort, when this process ends without having waited for its servers.
@@ -111,10 +115,6 @@ export async function startServer(folder: ServerFolder, options: StartOptions = 
     await ended;
   };
   return { folder, urls, died, ended, points, kill, stop };
-}
-
-function profileFlags(profileDir: string | undefined): readonly string[] {
-  return profileDir === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${profileDir}`];
 }
 
 function readyUrls(child: ChildProcess, log: NodeJS.WritableStream): Promise<ServerUrls> {

@@ -48,6 +48,8 @@ describe('a server that joins a room over federation', () => {
         room_version: version,
         state_matches: true,
         refusals_match: true,
+        resident_send_join_ms: expect.any(Number),
+        other_room_send_ms: { sends: expect.any(Number) },
       });
     },
     RUN_MS_MAX,

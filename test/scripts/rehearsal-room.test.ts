@@ -7,6 +7,8 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { buildShard } from '../../scripts/hq/room/events/build-shard.js';
+import { buildSpine } from '../../scripts/hq/room/events/build-spine.js';
 import { type Manifest, type PlantedEvent, readExpectedState, stateKeyText } from '../../scripts/hq/room/manifest.js';
 import { signingKeyOf } from '../../scripts/hq/room/plan/names.js';
 import { DEAD_SUFFIX, RESIDENT, RecipeError, roomShape } from '../../scripts/hq/room/plan/room-shape.js';
@@ -29,6 +31,8 @@ import { keyResponse } from '../../src/store/server-keys.js';
 import { stateEntries } from '../../src/store/state-groups.js';
 
 const EVENTS = 4_000;
+/** The least that there is. */
+const EVENTS_MIN = 2_000;
 const PARTIAL_AUTH_CHAIN_MIN = 1_500;
 
 interface Built {
@@ -44,17 +48,17 @@ interface Built {
 const folders: string[] = [];
 const stores: Store[] = [];
 
-async function build(roomVersion: string, seed = 'test'): Promise<Built> {
+async function build(roomVersion: string, seed = 'test', count = EVENTS): Promise<Built> {
   const folder = await mkdtemp(join(tmpdir(), 'joinery-room-'));
   folders.push(folder);
-  const shape = roomShape({ seed, events: EVENTS, roomVersion });
+  const shape = roomShape({ seed, events: count, roomVersion });
   const dataDir = join(folder, 'data');
   const manifest = await writeDataFolder(shape, { dataDir, folder, threads: 0, onProgress: () => undefined });
   const store = openStore(dataDir, RESIDENT);
   stores.push(store);
   const events: AuthEvent[] = [];
   const texts: string[] = [];
-  for (let nid = 1; nid <= EVENTS; nid++) {
+  for (let nid = 1; nid <= count; nid++) {
     events.push(authEventOf(loadEvent(store, shape.rules, nid as EventNid)!, manifest.room_id as RoomId));
     texts.push(loadBody(store, nid as EventNid)!.toString('utf8'));
   }
@@ -95,21 +99,25 @@ function verdictOf(built: Built, event: AuthEvent): string {
   return verdict.allowed ? 'allowed' : verdict.code;
 }
 
-describe.each(['11', '12'])('the rehearsal room in version %s', (version) => {
+describe.each([
+  ['11', EVENTS],
+  ['12', EVENTS],
+  ['11', EVENTS_MIN],
+])('the rehearsal room in version %s, of %i events', (version, count) => {
   let built: Built;
   beforeAll(async () => {
-    built = await build(version);
+    built = await build(version, 'test', count);
   });
 
   it('has the events, the state and the auth chain that its shape says', () => {
     const state = stateEvents(built);
-    expect(built.byId.size).toBe(EVENTS);
+    expect(built.byId.size).toBe(count);
     expect(state.length).toBe(built.manifest.state_events);
     expect(state.filter((event) => event.type !== 'm.room.member').length).toBe(44);
     expect(new Set(state.map((event) => stateKeyText(event.type, event.stateKey!))).size).toBe(state.length);
     const whole = new Set([...authChain(built, state), ...state.map((event) => event.eventId)]);
     // The create event is an implied auth event in version 12, and in the state of both.
-    expect(whole.size).toBe(EVENTS);
+    expect(whole.size).toBe(count);
   });
 
   it('has an auth chain of the non-member state of at least 1,500 events', () => {
@@ -212,7 +220,7 @@ describe.each(['11', '12'])('the rehearsal room in version %s', (version) => {
   });
 
   it('gives the resident the keys of all living origin servers', () => {
-    const shape = roomShape({ seed: 'test', events: EVENTS, roomVersion: version });
+    const shape = roomShape({ seed: 'test', events: count, roomVersion: version });
     writeServerKeys(built.store, shape, 1_800_000_000_000);
     for (const event of built.events) {
       const server = serverNameOf(event.sender as UserId);
@@ -230,8 +238,18 @@ describe('a recipe', () => {
     expect(other.manifest.room_id).not.toBe(first.manifest.room_id);
   });
 
+  it('makes the smallest room of any seed', () => {
+    for (const seed of ['c', 'd', 'e', 'f', 'g', 'h']) {
+      const shape = roomShape({ seed, events: EVENTS_MIN, roomVersion: '11' });
+      const spine = buildSpine(shape);
+      const shards = Array.from({ length: shape.shards }, (_, index) => buildShard(shape, spine, index));
+      const made = shards.reduce((sum, { pack }) => sum + pack.nids.length, spine.events.length);
+      expect(made).toBe(EVENTS_MIN);
+    }
+  });
+
   it('is refused when the room would be too small or of another version', () => {
-    expect(() => roomShape({ seed: 's', events: 3_999, roomVersion: '11' })).toThrow(RecipeError);
+    expect(() => roomShape({ seed: 's', events: EVENTS_MIN - 1, roomVersion: '11' })).toThrow(RecipeError);
     expect(() => roomShape({ seed: 's', events: 5_000, roomVersion: '10' })).toThrow(RecipeError);
   });
 });

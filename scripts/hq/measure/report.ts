@@ -8,6 +8,8 @@ import type { Manifest } from '../room/manifest.js';
 import type { JoinFigures } from '../run-join.js';
 import type { VerifyOnlyFigures } from './verify-only.js';
 
+const SEND_JOIN = 'PUT /_matrix/federation/v2/send_join/{roomId}/{eventId}';
+
 export type Report = Readonly<Record<string, unknown>>;
 
 /** Everything that was measured and found. */
@@ -21,7 +23,7 @@ export function makeReport(
   const { events } = manifest;
   // A full join fetches and verifies before it answers, a partial one after.
   const fetchingMs = options.full ? join.join_ms + join.resync_ms : join.resync_ms;
-  const joinerCpuUs = cpuPerEvent(join.joinerBefore, join.joinerAfter, events);
+  const joinerCpuUs = cpuBetween(join.joinerBefore, join.joinerAfter) / events;
   const eventsPerS = events / (fetchingMs / 1000);
   const { verify_us_per_signature, verify_only_events_per_s } = verifyOnly;
   return {
@@ -41,8 +43,14 @@ export function makeReport(
     members_complete_ms: rounded(join.members_complete_ms, 1),
     resync_bytes: join.resync?.resync_bytes ?? null,
     resync_events_per_s: rounded(eventsPerS, 0),
+    resident_send_join_ms: sendJoinMs(join.residentAfter),
+    other_room_send_ms: {
+      sends: join.otherRoom.sends,
+      p50: roundedOrNull(join.otherRoom.p50_ms, 1),
+      p99: roundedOrNull(join.otherRoom.p99_ms, 1),
+    },
     joiner_cpu_us_per_event: rounded(joinerCpuUs, 2),
-    resident_cpu_us_per_event: rounded(cpuPerEvent(join.residentBefore, join.residentAfter, events), 2),
+    resident_cpu_us_per_event: rounded(cpuBetween(join.residentBefore, join.residentAfter) / events, 2),
     verify_us_per_signature: rounded(verify_us_per_signature, 2),
     verify_only_events_per_s: rounded(verify_only_events_per_s, 0),
     cpu_efficiency: rounded(verify_us_per_signature / joinerCpuUs, 3),
@@ -75,9 +83,16 @@ export function makeReport(
   };
 }
 
-function cpuPerEvent(before: ProcessFigures, after: ProcessFigures, events: number): number {
-  const spent = after.cpu_user_us + after.cpu_system_us - before.cpu_user_us - before.cpu_system_us;
-  return spent / events;
+/** CPU that a process spent between two looks at it, in microseconds. */
+export function cpuBetween(before: ProcessFigures, after: ProcessFigures): number {
+  return after.cpu_user_us + after.cpu_system_us - before.cpu_user_us - before.cpu_system_us;
+}
+
+/** The resident's own time for the one send_join of the run, from the request to the answer's last piece. */
+function sendJoinMs({ answers }: ProcessFigures): number {
+  const times = answers[SEND_JOIN];
+  if (times?.answers !== 1) throw new Error(`the resident answered ${times?.answers ?? 0} times to ${SEND_JOIN}`);
+  return rounded(times.max_ms, 1);
 }
 
 /** After a full join the admin API has no resync to count for. */
@@ -87,6 +102,10 @@ function refusalsOf(join: JoinFigures, verdict: string): number {
 
 function rounded(value: number, digits: number): number {
   return Number(value.toFixed(digits));
+}
+
+function roundedOrNull(value: number | null, digits: number): number | null {
+  return value === null ? null : rounded(value, digits);
 }
 
 function megabytes(bytes: number): number {
@@ -102,6 +121,8 @@ const TABLE: readonly string[] = [
   'join_ms',
   'usable_ms',
   'resync_ms',
+  'resident_send_join_ms',
+  'other_room_send_ms',
   'resync_events_per_s',
   'verify_only_events_per_s',
   'efficiency',

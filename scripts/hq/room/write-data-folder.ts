@@ -80,8 +80,8 @@ function writeSpine(store: Store, spine: Spine): EventPack {
   return pack;
 }
 
-/** Bodies, records and statuses in order of NID; the index of keys in order of key. */
-function writeEvents(store: Store, pack: EventPack): void {
+/** Writes accepted events. Bodies, records and statuses in order of NID; the index of keys in order of key. */
+export function writeEvents(store: Store, pack: EventPack): void {
   const order = Array.from(pack.nids.keys()).sort((a, b) => nidAt(pack, a) - nidAt(pack, b));
   const keys = Buffer.from(pack.keys.buffer, pack.keys.byteOffset, pack.keys.length);
   const keyAt = (i: number): Buffer => keys.subarray(32 * i, 32 * i + 32);

@@ -15,7 +15,7 @@ import { addPduSignature, hashAndSignPdu } from '../../../../src/kernel/signatur
 import { fillRecordNids, RecordFlag, recordBytesMax, writeRecord } from '../../../../src/store/event-record.js';
 import type { EventNid, RoomNid } from '../../../../src/store/nids.js';
 
-/** The only room of the resident's store. */
+/** The rehearsal room in the resident's store, which has no other. */
 export const ROOM_NID = 1 as RoomNid;
 
 /** What later events need of one that they refer to. */
@@ -53,6 +53,7 @@ export interface BuiltEvent extends EventRef {
 
 export interface EventBuilder {
   readonly rules: RoomVersionRules;
+  readonly roomNid: RoomNid;
   /** Undefined until the create event is made where its hash is the room ID. */
   readonly roomId: string | undefined;
   readonly keyOf: (server: string) => SigningKey;
@@ -86,7 +87,7 @@ export function buildEvent(builder: EventBuilder, plan: EventPlan, state: RefLoo
     depth,
     key,
     text,
-    record: recordOf(plan, text, depth, key, authRefs),
+    record: recordOf(builder.roomNid, plan, text, depth, key, authRefs),
   };
 }
 
@@ -104,7 +105,14 @@ export function withRightSignature(rules: RoomVersionRules, json: JsonObject, ke
   return addPduSignature(rules, { ...json, signatures: {} }, key).json;
 }
 
-function recordOf(plan: EventPlan, text: string, depth: number, key: Buffer, authRefs: readonly EventRef[]): Buffer {
+function recordOf(
+  roomNid: RoomNid,
+  plan: EventPlan,
+  text: string,
+  depth: number,
+  key: Buffer,
+  authRefs: readonly EventRef[],
+): Buffer {
   const isMember = plan.type === 'm.room.member';
   const draft = {
     bodyBytes: Buffer.byteLength(text, 'utf8'),
@@ -123,7 +131,7 @@ function recordOf(plan: EventPlan, text: string, depth: number, key: Buffer, aut
   fillRecordNids(
     record,
     0,
-    ROOM_NID,
+    roomNid,
     authRefs.map((ref) => ref.nid as EventNid),
   );
   return record.subarray(0, length);

@@ -3,7 +3,7 @@
  */
 
 import { Worker } from 'node:worker_threads';
-import { type RoomShape, SHARDS } from '../plan/room-shape.js';
+import type { RoomShape } from '../plan/room-shape.js';
 import { type BuiltShard, buildShard } from './build-shard.js';
 import type { Spine } from './build-spine.js';
 
@@ -13,22 +13,22 @@ const AHEAD_MAX = 2;
 /** Builds every shard; `threads` 0 builds on this thread (for tests, which run uncompiled sources). */
 export async function* buildShards(shape: RoomShape, spine: Spine, threads: number): AsyncGenerator<BuiltShard> {
   if (threads === 0) {
-    for (let index = 0; index < SHARDS; index++) yield buildShard(shape, spine, index);
+    for (let index = 0; index < shape.shards; index++) yield buildShard(shape, spine, index);
     return;
   }
   const { seed, events, roomVersion } = shape;
   const file = new URL('./shard-thread.js', import.meta.url);
-  const workers = Array.from({ length: Math.min(threads, SHARDS) }, () => {
+  const workers = Array.from({ length: Math.min(threads, shape.shards) }, () => {
     return new Worker(file, { workerData: { seed, events, roomVersion } });
   });
   try {
-    yield* takeInOrder(workers);
+    yield* takeInOrder(workers, shape.shards);
   } finally {
     await Promise.all(workers.map((worker) => worker.terminate()));
   }
 }
 
-async function* takeInOrder(workers: readonly Worker[]): AsyncGenerator<BuiltShard> {
+async function* takeInOrder(workers: readonly Worker[], shards: number): AsyncGenerator<BuiltShard> {
   const built = new Map<number, BuiltShard>();
   const idle: Worker[] = [];
   let failure: Error | undefined;
@@ -36,7 +36,7 @@ async function* takeInOrder(workers: readonly Worker[]): AsyncGenerator<BuiltSha
   let taken = 0;
   let wake: () => void = () => undefined;
   const start = (): void => {
-    while (idle.length > 0 && started < SHARDS && started - taken < workers.length + AHEAD_MAX) {
+    while (idle.length > 0 && started < shards && started - taken < workers.length + AHEAD_MAX) {
       idle.pop()?.postMessage(started++);
     }
   };
@@ -54,7 +54,7 @@ async function* takeInOrder(workers: readonly Worker[]): AsyncGenerator<BuiltSha
     });
   }
   start();
-  while (taken < SHARDS) {
+  while (taken < shards) {
     const shard = built.get(taken);
     if (failure !== undefined) throw failure;
     if (shard === undefined) {

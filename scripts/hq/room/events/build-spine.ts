@@ -11,7 +11,7 @@ import { randomOf } from '../plan/random.js';
 import type { RoomShape } from '../plan/room-shape.js';
 import { ADMINS, FURNITURE, SPINE_ROUNDS } from '../plan/room-shape.js';
 import type { BuiltEvent, EventBuilder, EventPlan, EventRef } from './build-event.js';
-import { buildEvent } from './build-event.js';
+import { buildEvent, ROOM_NID } from './build-event.js';
 import { furniture } from './furniture.js';
 
 /** When the room began, in milliseconds since 1970 (June 2023); a round takes a day. */
@@ -70,10 +70,11 @@ export function buildSpine(shape: RoomShape): Spine {
   const keyOf = keyRing(shape.seed);
   const { rules } = shape;
   const oldRoomId = `!${letters(random, 18)}:${shape.servers[0]}`;
-  const bare: EventBuilder = { rules, roomId: rules.roomIdIsCreateEventHash ? undefined : oldRoomId, keyOf };
+  const roomNid = ROOM_NID;
+  const bare: EventBuilder = { rules, roomNid, roomId: rules.roomIdIsCreateEventHash ? undefined : oldRoomId, keyOf };
   const create = buildEvent(bare, createPlan(shape, admins[0] as string), () => undefined);
   const roomId = rules.roomIdIsCreateEventHash ? `!${create.id.slice(1)}` : oldRoomId;
-  const builder = { rules, roomId, keyOf };
+  const builder = { rules, roomNid, roomId, keyOf };
 
   const events: BuiltEvent[] = [create];
   const rounds: SpineRound[] = [];

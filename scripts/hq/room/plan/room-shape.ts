@@ -20,8 +20,8 @@ const HQ_SERVERS = 3_000;
 /** State events that are no memberships, at every size. */
 export const NON_MEMBER_STATE = 44;
 
-/** Below this the auth chain of the non-member state leaves too few events for memberships. */
-export const EVENTS_MIN = 4_000;
+/** Below this the auth chain of the non-member state leaves too few events for memberships and all that is planted. */
+export const EVENTS_MIN = 2_000;
 /** The expected state and the shards in flight are held in memory: 1.5 GB at a million events, twice that here. */
 export const EVENTS_MAX = 2_000_000;
 
@@ -36,9 +36,19 @@ export const ADMINS = 4;
 const SPINE_STATE = 3 + ADMINS;
 /** The other non-member state events, all sent by administrators. */
 export const FURNITURE = NON_MEMBER_STATE - 3;
+/** State events that no shard makes. */
+const SHARED_STATE = SPINE_STATE + FURNITURE;
 
 /** Parts that are built independently of each other; each ends in one of P's prev_events, of which there may be 20. */
-export const SHARDS = 16;
+const SHARDS = 16;
+
+/**
+ * Below this a room has fewer parts, so that the users of one planted group fit into each, and a smaller share of its
+ * memberships in the state: at the model's share, users who left would have no room for their join in the auth chain.
+ */
+const SMALL_ROOM_EVENTS = 4_000;
+const SMALL_ROOM_SHARDS = 8;
+const SMALL_ROOM_STATE_SHARE = 0.55;
 
 /** Planted events of each kind at full size; each group has one of every kind. */
 const PLANTED_GROUPS_HQ = 36;
@@ -72,6 +82,8 @@ export interface RoomShape extends RoomRecipe {
   readonly servers: readonly string[];
   readonly deadServers: readonly string[];
   readonly plantedGroups: number;
+  /** Number of shards. */
+  readonly shards: number;
   /** Spine events that are in the auth chain only. */
   readonly spineChainEvents: number;
 }
@@ -103,21 +115,27 @@ export function roomShape(recipe: RoomRecipe): RoomShape {
   }
   const scale = events / HQ_EVENTS;
   const serverCount = Math.max(SERVERS_MIN, Math.round(HQ_SERVERS * scale));
+  const spineChainEvents = 1 + 3 * (SPINE_ROUNDS + 1) - SPINE_STATE;
+  const small = events < SMALL_ROOM_EVENTS;
+  const shardEvents = events - spineChainEvents - SHARED_STATE;
   return {
     ...recipe,
     rules,
-    stateEvents: Math.round(HQ_STATE_EVENTS * scale),
+    stateEvents: small
+      ? SHARED_STATE + Math.round(shardEvents * SMALL_ROOM_STATE_SHARE)
+      : Math.round(HQ_STATE_EVENTS * scale),
     servers: Array.from({ length: serverCount }, (_, i) => `s${String(i + 1).padStart(4, '0')}.${ORIGIN_SUFFIX}`),
     deadServers: Array.from({ length: DEAD_SERVERS }, (_, i) => `d${i + 1}.${DEAD_SUFFIX}`),
     plantedGroups: Math.max(PLANTED_GROUPS_MIN, Math.round(PLANTED_GROUPS_HQ * scale)),
-    spineChainEvents: 1 + 3 * (SPINE_ROUNDS + 1) - SPINE_STATE,
+    shards: small ? SMALL_ROOM_SHARDS : SHARDS,
+    spineChainEvents,
   };
 }
 
 /** Part `index` of `total` things dealt to the shards as evenly as possible, and how many the shards before it got. */
-function share(total: number, index: number): { count: number; before: number } {
-  const before = Math.floor((total * index) / SHARDS);
-  return { count: Math.floor((total * (index + 1)) / SHARDS) - before, before };
+function share(total: number, index: number, shards: number): { count: number; before: number } {
+  const before = Math.floor((total * index) / shards);
+  return { count: Math.floor((total * (index + 1)) / shards) - before, before };
 }
 
 /**
@@ -125,16 +143,16 @@ function share(total: number, index: number): { count: number; before: number } 
  * shards' users), then the auth chain (spine, then shards), then the forward extremity.
  */
 export function shardShape(shape: RoomShape, index: number): ShardShape {
-  const spineState = SPINE_STATE + FURNITURE;
-  const users = share(shape.stateEvents - spineState, index);
-  const chain = share(shape.events - shape.stateEvents - shape.spineChainEvents, index);
+  const { shards } = shape;
+  const users = share(shape.stateEvents - SHARED_STATE, index, shards);
+  const chain = share(shape.events - shape.stateEvents - shape.spineChainEvents, index, shards);
   return {
     index,
     users: users.count,
     chainEvents: chain.count,
-    firstStateNid: 1 + spineState + users.before,
+    firstStateNid: 1 + SHARED_STATE + users.before,
     firstChainNid: 1 + shape.stateEvents + shape.spineChainEvents + chain.before,
-    plantedGroups: Math.floor(shape.plantedGroups / SHARDS) + (index < shape.plantedGroups % SHARDS ? 1 : 0),
+    plantedGroups: Math.floor(shape.plantedGroups / shards) + (index < shape.plantedGroups % shards ? 1 : 0),
   };
 }
 
