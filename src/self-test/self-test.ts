@@ -109,8 +109,13 @@ async function resync(joiner: RoomServer): Promise<void> {
   });
   const resyncs = new Resyncs(joiner, completed);
   resyncs.start(MADE_UP_ROOM);
-  await complete.finally(() => clearTimeout(timer));
-  await resyncs.close();
+  try {
+    await complete;
+  } finally {
+    clearTimeout(timer);
+    // Before the stores are closed under it.
+    await resyncs.close();
+  }
 }
 
 /** Everything that was made up is in the joiner's state, and nothing but the memberships of those who joined besides. */
