@@ -46,7 +46,7 @@ describe('servers_in_room', { timeout: 120_000 }, () => {
     expect(process.memoryUsage.rss() - before).toBeLessThan(400 * MB);
     const servers = joiner.row(room)?.servers ?? [];
     // The resident comes on top.
-    expect(servers.length).toBe(SERVERS_IN_ROOM_MAX + 1);
+    expect(servers.length).toBe(SERVERS_IN_ROOM_MAX);
     expect(servers).toContain('hs1');
     expect(joiner.row(honest)?.servers.toSorted()).toEqual(['hs1', 'hs3']);
     expect(await joiner.resync(room, honest)).toEqual([true, true]);

@@ -2,6 +2,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { ServerName } from '../../src/kernel/matrix/ids.js';
 import type { JsonObject } from '../../src/kernel/matrix/json.js';
 import { RemoteError } from '../../src/remote/remote-error.js';
+import { serversInRoom } from '../../src/room/distribute-event.js';
 import { joinRoom } from '../../src/room/join/join-room.js';
 import { loadRoom } from '../../src/store/rooms.js';
 import { BOB, HS3_KEY, ROOM, ServedRoom } from '../api/federation/served-room.js';
@@ -70,6 +71,13 @@ describe('joining a room through another server', () => {
     expect(joiner.asked.filter((line) => line.endsWith('send_join'))).toEqual(['hs1 send_join', 'hs3 send_join']);
     expect(joiner.room().residency).toBe('partial-state');
     expect(joiner.partialRow()?.joinedVia).toBe('hs3');
+  });
+
+  it('tells the server that let us in before all others', async () => {
+    alterSendJoin((answer) => ({ ...answer, servers_in_room: ['a.test', 'hs1', 'b.test'] }));
+    await join([HS1], true);
+    const { server } = joiner;
+    expect([...serversInRoom(server.store, joiner.room(), server.serverName)]).toEqual(['hs1', 'a.test', 'b.test']);
   });
 
   it('leaves no room behind when every server fails', async () => {

@@ -123,7 +123,9 @@ async function receiveState(
   // Only these two are kept: a response has room for a thousand members of a megabyte.
   let omitted: JsonValue = false;
   let event: JsonValue | undefined;
-  const names = new Set<ServerName>();
+  let listed = false;
+  // The candidate first: it is there, and has the first message while thousands of others wait for theirs.
+  const names = new Set<ServerName>([candidate]);
   await ingest.read(
     response.body,
     new Set(['state', 'auth_chain', 'servers_in_room']),
@@ -132,7 +134,7 @@ async function receiveState(
       if (field === 'event') event = value;
     },
     (field, bytes) => {
-      if (field === 'servers_in_room') addServerName(names, bytes);
+      if (field === 'servers_in_room' && addServerName(names, bytes)) listed = true;
     },
   );
   const result = await ingest.finish();
@@ -145,9 +147,8 @@ async function receiveState(
   if (typeof omitted !== 'boolean')
     throw new RemoteError('malformed', candidate, 'send_join: members_omitted is not a boolean');
   if (omitted && !request.partial) throw new RemoteError('malformed', candidate, 'send_join: omitted members unasked');
-  if (omitted && names.size === 0)
+  if (omitted && !listed)
     throw new RemoteError('malformed', candidate, 'send_join: servers_in_room is missing or empty');
-  names.add(candidate);
   names.delete(server.serverName);
   const judged = await judgeJoinState(server, rules, { roomId, roomNid, userId: request.userId }, join, result);
   return {
@@ -159,8 +160,10 @@ async function receiveState(
   };
 }
 
-function addServerName(names: Set<ServerName>, bytes: Buffer): void {
-  if (names.size >= SERVERS_IN_ROOM_MAX || bytes.length > 512) return;
+/** Whether it is a server's name. */
+function addServerName(names: Set<ServerName>, bytes: Buffer): boolean {
+  if (names.size >= SERVERS_IN_ROOM_MAX || bytes.length > 512) return false;
   const name = parseServerName(bytes.toString('utf8', 1, bytes.length - 1));
   if (name !== undefined) names.add(name);
+  return name !== undefined;
 }
