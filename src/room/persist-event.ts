@@ -31,6 +31,7 @@ import {
   putLocalMembership,
   streamPosition,
 } from '../store/timeline.js';
+import { followedEvents } from './followed-events.js';
 import { keepRedaction, refreshRedactions } from './redactions/apply-redactions.js';
 import type { StateRoom } from './room-state.js';
 
@@ -42,8 +43,8 @@ export interface PersistPlan {
   /** Undefined: accepted. */
   readonly refusal: Refusal | undefined;
   readonly partial: boolean;
-  /** The room's row after the event but for its `currentGroup`, which `current` gives. */
-  readonly extremities: readonly EventNid[];
+  /** Forward extremities after the event; undefined: it changes none, nor the current state (most refused events). */
+  readonly extremities: readonly EventNid[] | undefined;
   /** The current state after the event; undefined: the state after the event itself. */
   readonly current: StateGroupNid | undefined;
   readonly ownServer: ServerName;
@@ -75,19 +76,19 @@ export function persistEvent(writer: StoreWriter, room: StateRoom, row: RoomRow,
   putEventContext(writer, plan.nid, { before: plan.before, after });
   if (plan.partial) markPartialStateEvent(writer, room.nid, plan.nid);
   keepRedaction(writer, room, plan.nid, record.type);
-  if (verdict !== undefined) {
-    refreshRedactions(writer, room, plan.nid);
-    return;
-  }
-  markFollowed(writer, plan.prevs);
-  const currentGroup = plan.current ?? after;
+  if (plan.extremities !== undefined) markFollowed(writer, followedEvents(writer, plan.prevs));
+  const currentGroup = plan.extremities === undefined ? row.currentGroup : (plan.current ?? after);
   if (currentGroup !== row.currentGroup)
     addJoinedCounts(writer, room.nid, joinedChanges(writer, row.currentGroup, currentGroup));
-  const residency = residencyAfter(row.residency, isServerJoined(writer, room.nid, plan.ownServer));
-  putRoom(writer, room.nid, { ...row, residency, extremities: plan.extremities, currentGroup });
-  showAccepted(writer, room, plan.nid);
+  if (plan.extremities !== undefined) {
+    const residency = residencyAfter(row.residency, isServerJoined(writer, room.nid, plan.ownServer));
+    putRoom(writer, room.nid, { ...row, residency, extremities: plan.extremities, currentGroup });
+  }
+  if (verdict === undefined) showAccepted(writer, room, plan.nid);
+  else refreshRedactions(writer, room, plan.nid);
   const changed = [...differingEntries(writer, [row.currentGroup, currentGroup])].map(([, [, now]]) => now as EventNid);
-  correctMemberships(writer, room, currentGroup, [plan.nid, ...changed], plan.ownServer);
+  if (verdict === undefined) changed.unshift(plan.nid);
+  correctMemberships(writer, room, currentGroup, changed, plan.ownServer);
 }
 
 /**
