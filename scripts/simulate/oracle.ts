@@ -21,6 +21,7 @@ import type { StoreReader } from '../../src/store/open-store.js';
 import type { Room } from '../../src/store/rooms.js';
 import {
   addJoinedCounts,
+  clearedEvents,
   joinedServers,
   loadPartialState,
   loadRoom,
@@ -214,7 +215,8 @@ function invariants({ hs2 }: Federation, room: Room): string[] {
   const { store } = hs2;
   const wrong: string[] = [];
   if (loadPartialState(store, room.nid) !== undefined) wrong.push('the row of the partial state is still there');
-  if (partialStateEvents(store, room.nid).length > 0) wrong.push('events are still marked as of partial state');
+  if (partialStateEvents(store, room.nid).length + clearedEvents(store, room.nid).length > 0)
+    wrong.push('events are still marked as of partial state');
   const counts = new Map<string, number>();
   for (const [, nid] of stateEntries(store, room.currentGroup)) {
     const record = loadRecord(store, nid);
@@ -244,6 +246,27 @@ function invariants({ hs2 }: Federation, room: Room): string[] {
     if (record === undefined || record.type === 'm.room.redaction' || standing(store, nid) !== 'accepted') continue;
     const times = shown.get(nid) ?? 0;
     if (times !== 1) wrong.push(`${name(store, eventIdOfNid(store, nid))} is shown ${times} times`);
+  }
+  wrong.push(...sentFromOutside(store, room, hs2.decided));
+  return wrong;
+}
+
+/**
+ * Events that were accepted though nobody who is not in the room may send them: the two joins might agree on a wrong rule.
+ * Specification v1.19, room version 11, authorization rules 5 and 6, read off the stored states, without the kernel.
+ */
+function sentFromOutside(reader: StoreReader, room: Room, events: Iterable<EventNid>): string[] {
+  const wrong: string[] = [];
+  for (const nid of events) {
+    const record = loadRecord(reader, nid);
+    const before = eventContext(reader, nid)?.before;
+    if (record === undefined || before === undefined || standing(reader, nid) === 'rejected') continue;
+    const isOwnMembership = record.type === 'm.room.member' && record.stateKey === record.sender;
+    if (record.type === 'm.room.create' || isOwnMembership) continue;
+    const member = stateEvent(reader, room.nid, before, 'm.room.member', record.sender);
+    const membership = member === NO_EVENT ? undefined : loadRecord(reader, member)?.membership;
+    if (membership !== 'join')
+      wrong.push(`${name(reader, eventIdOfNid(reader, nid))} is accepted, its sender being ${membership ?? 'unknown'}`);
   }
   return wrong;
 }

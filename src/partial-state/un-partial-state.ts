@@ -24,7 +24,9 @@ import { takeNumbers } from '../store/open-store.js';
 import type { Refusal, Room } from '../store/rooms.js';
 import {
   addJoinedCounts,
+  clearedEvents,
   clearPartialStateEvent,
+  forgetPartialStateEvents,
   hasFlipped,
   joinedServers,
   loadPartialState,
@@ -73,7 +75,7 @@ export function unPartialState(
       if (await recheckEvent(server, room, nid, before)) await handOn.handOn(nid, waiting);
       stage.done += 1;
     }
-    await completeRoom(server, roomId, order, fetched);
+    await completeRoom(server, roomId, fetched);
     progress.end('un_partial_stating');
     return true;
   });
@@ -145,16 +147,13 @@ async function recheckEvent(server: RoomServer, room: Room, nid: EventNid, befor
   return flips;
 }
 
-async function completeRoom(
-  server: RoomServer,
-  roomId: RoomId,
-  order: readonly EventNid[],
-  fetched: FetchedStates,
-): Promise<void> {
+async function completeRoom(server: RoomServer, roomId: RoomId, fetched: FetchedStates): Promise<void> {
   const { store } = server;
   const room = loadRoom(store, roomId);
   if (room === undefined) throw new Error(`room ${roomId} is gone in the middle of its resynchronisation`);
-  const extremities = acceptedExtremities(server, room, order);
+  // All of them, also those that were done when the server crashed in between.
+  const cleared = clearedEvents(store, room.nid);
+  const extremities = acceptedExtremities(server, room, cleared);
   const groups = extremities.flatMap((nid) => eventContext(store, nid)?.after ?? []);
   // Where nothing of ours was accepted after all, the room is as others have it.
   const currentGroup = await resolveStoredStates(
@@ -171,25 +170,26 @@ async function completeRoom(
   for (const [name, count] of [...joinedServers(store, room.nid)]) joined.set(name, (joined.get(name) ?? 0) - count);
   store.write((writer) => {
     const position = takeNumbers(writer, 'next_stream_position', 1) as StreamPosition;
-    for (const user of localUsersIn(writer, order, server.serverName))
+    for (const user of localUsersIn(writer, cleared, server.serverName))
       correctMembership(writer, room, currentGroup, user, position);
     putRoom(writer, room.nid, { ...room, residency: 'full-state', currentGroup, extremities });
     addJoinedCounts(writer, room.nid, joined);
     removePartialState(writer, room.nid);
+    forgetPartialStateEvents(writer, room.nid);
     // Clients whose token is older have not seen the whole room: sync/ tells them.
     writer.tables.meta.put(`completed_position:${room.nid}`, position);
   });
 }
 
 /** Forward extremities; a rejected one gives way to its prev_events. None that an accepted event follows upon. */
-function acceptedExtremities({ store }: RoomServer, room: Room, order: readonly EventNid[]): EventNid[] {
+function acceptedExtremities({ store }: RoomServer, room: Room, cleared: readonly EventNid[]): EventNid[] {
   const accepted = new Set<EventNid>();
   const toVisit = [...room.extremities];
   for (let nid = toVisit.pop(); nid !== undefined; nid = toVisit.pop()) {
     if (eventVerdict(store, nid) === Verdict.accepted) accepted.add(nid);
     else toVisit.push(...eventPrevs(store, nid));
   }
-  for (const nid of new Set([...order, ...accepted])) {
+  for (const nid of new Set([...cleared, ...accepted])) {
     if (eventVerdict(store, nid) !== Verdict.accepted) continue;
     for (const prev of followedEvents(store, eventPrevs(store, nid))) accepted.delete(prev);
   }
