@@ -120,7 +120,7 @@ async function startLocked(config: Config): Promise<RunningServer> {
     onTimelineEvent: (room, event) => {
       waiters.onTimelineEvent(room, event);
       notifier.notify(room);
-      resyncs.pauseWhereLeft(room);
+      resyncs.followRoom(room);
     },
     onQueued: (destinations) => outbound.wake(destinations),
   };

@@ -173,7 +173,7 @@ export class FederationServer implements Host {
       clock,
       random: random.next,
       log,
-      onTimelineEvent: (nid) => resyncs.pauseWhereLeft(nid),
+      onTimelineEvent: (nid) => resyncs.followRoom(nid),
       onQueued: (destinations) => outbound.wake(destinations),
     };
     const resyncs = new Resyncs(

@@ -42,6 +42,8 @@ export class Network {
   rates: FaultRates | undefined;
   /** The keys of a server that is down. */
   keysOf: (server: ServerName) => Answered = () => ({ status: 404, body: Buffer.alloc(0) });
+  /** Requests of each server to each endpoint, such as `hs2 v1/state_ids`. */
+  readonly asked = new Map<string, number>();
   /** Until then nobody is given the state of a room: it stays partial for long. */
   stateFromTs = 0;
   /** Told of each answer before it is altered. */
@@ -93,6 +95,8 @@ export class Network {
     const { signal } = request;
     signal?.throwIfAborted();
     const endpoint = request.path.split('/').slice(3, 5).join('/');
+    const asking = `${origin} ${endpoint}`;
+    this.asked.set(asking, (this.asked.get(asking) ?? 0) + 1);
     const fault = reliable || this.rates === undefined ? undefined : chooseFault(this.#random, this.rates, request);
     const note = (outcome: string) =>
       this.#trace(`${origin} -> ${server} ${endpoint} ${fault === undefined ? '' : `[${fault}] `}${outcome}`);

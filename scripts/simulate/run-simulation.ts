@@ -11,6 +11,7 @@ import { eventNidOf } from '../../src/store/events.js';
 import { eventContext } from '../../src/store/timeline.js';
 import { Crash } from './crashing-store.js';
 import { Federation, HS2 } from './federation.js';
+import { heal } from './heal.js';
 import { compareWithFullJoin } from './oracle.js';
 import type { CrashOptions } from './scenario.js';
 import { Scenario } from './scenario.js';
@@ -24,8 +25,11 @@ export interface SimulationResult {
   readonly ok: boolean;
   /** Why it failed. */
   readonly problems: readonly string[];
-  /** `compared`, or `refused` where the room did not let the joining user in. */
-  readonly outcome: 'compared' | 'refused' | 'failed';
+  /**
+   * `compared`; `compared-out` where our users were out of the room when it was made full (heal.ts); `refused` where no join came
+   * about and nothing of one is left.
+   */
+  readonly outcome: 'compared' | 'compared-out' | 'refused' | 'failed';
   readonly trace: readonly string[];
   readonly traceHash: string;
   readonly roomVersion: string;
@@ -75,13 +79,14 @@ export async function runSimulation(options: SimulationOptions): Promise<Simulat
   try {
     await scenario.prepare();
     await scenario.play();
-    outcome = (await scenario.heal()) ? 'compared' : 'refused';
+    const healed = await heal(federation, scenario);
+    outcome = ({ in: 'compared', out: 'compared-out', never: 'refused' } as const)[healed];
     for (const eventId of scenario.answered) {
       const nid = hs2.life === undefined ? undefined : eventNidOf(hs2.store, eventId);
       if (nid === undefined || eventContext(hs2.store, nid) === undefined)
         problems.push(`${eventId} was answered and is not there`);
     }
-    if (outcome === 'compared') {
+    if (healed !== 'never') {
       const compared = await compareWithFullJoin(federation, answers, folder);
       problems.push(...compared.differences);
       comparison = compared;

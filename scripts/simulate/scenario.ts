@@ -9,12 +9,11 @@ import type { JsonObject } from '../../src/kernel/matrix/json.js';
 import { MatrixError } from '../../src/kernel/matrix/matrix-error.js';
 import { RemoteError } from '../../src/remote/remote-error.js';
 import { eventIdOfNid } from '../../src/store/events.js';
-import { isServerJoined } from '../../src/store/rooms.js';
 import type { CrashPlan } from './crashing-store.js';
 import { Crash } from './crashing-store.js';
 import { drawRates } from './faults.js';
 import type { Federation, Intent } from './federation.js';
-import { ALICE, BEA, BOB, DAY_MS, HS1, HS2, HS3, MINUTE_MS, MOD, PUPPETS } from './federation.js';
+import { ALICE, BEA, BOB, HS1, HS2, HS3, MINUTE_MS, MOD, PUPPETS } from './federation.js';
 import type { FederationServer } from './federation-server.js';
 import { onDeath } from './network.js';
 
@@ -26,8 +25,6 @@ const EVERYBODY = [...HS1_USERS, ...HS3_USERS, ...PUPPET_USERS, BOB];
 const STORY_MS = 10 * MINUTE_MS;
 /** A user whose join failed tries again after this time at most, in milliseconds. */
 const JOIN_AGAIN_MS_MAX = MINUTE_MS;
-/** How often it is looked whether the room is full, in milliseconds. */
-const LOOK_MS = 20_000;
 /** Crashes of one server in one run. */
 const CRASHES_MAX = 3;
 
@@ -49,6 +46,8 @@ export class Scenario {
   #txn = 0;
   /** An event after which all puppets were in the room. */
   #whenIn: readonly EventId[] = [];
+  /** Puppets' users that were in the room and are not any more when the join comes. */
+  readonly #gone: string[] = [];
 
   constructor(federation: Federation, crashes: CrashOptions) {
     this.#federation = federation;
@@ -67,18 +66,19 @@ export class Scenario {
     for (const user of HS1_USERS.slice(1)) await send(user, 'm.room.member', user, { membership: 'join' });
     // A room with a name has no heroes: members come with the resynchronisation only.
     if (random.chance(0.7)) await send(ALICE, 'm.room.name', '', { name: 'Room' });
-    for (const user of HS3_USERS) await f.settle(() => this.#join(hs3, user as UserId, [HS1]));
+    for (const user of HS3_USERS) await f.settle(() => this.join(hs3, user as UserId, [HS1]));
     for (const user of PUPPET_USERS) if (random.chance(0.8)) await this.#puppetJoins(user);
     this.#whenIn = f.newest(1);
     // Who has left and goes on talking as if not is believed as long as the members are not known.
     for (const user of PUPPET_USERS) {
       if (!random.chance(0.4)) continue;
       const membership = random.pick(['leave', 'ban']);
-      await f.settle(() => this.#quietly(() => this.#memberSend(hs1, ALICE, user, membership)));
+      await f.settle(() => this.quietly(() => this.memberSend(hs1, ALICE, user, membership)));
+      this.#gone.push(user);
     }
     const facts = random.chance(0.2) ? 60 : random.below(6);
     for (let n = 0; n < facts; n++) await send(ALICE, 'org.example.fact', `${n}`, { n });
-    for (let n = random.below(8); n > 0; n--) await f.settle(() => this.#quietly(() => this.#residentActs()));
+    for (let n = random.below(8); n > 0; n--) await f.settle(() => this.quietly(() => this.#residentActs()));
     await f.pass(MINUTE_MS);
   }
 
@@ -87,13 +87,16 @@ export class Scenario {
     const f = this.#federation;
     const { random, time, hs1, hs2, hs3, network } = f;
     network.rates = drawRates(random);
-    if (random.chance(0.6)) network.stateFromTs = time.now() + random.below(STORY_MS);
+    if (random.chance(0.8)) network.stateFromTs = time.now() + random.below(STORY_MS);
     for (const server of [hs1, hs2, hs3]) server.onCrashed = () => this.#restartLater(server);
     hs2.start(this.#crashes.plan ?? this.#nextPlan());
-    const at = (ms: number, act: () => Promise<unknown>) => time.schedule(ms, () => void this.#quietly(act));
+    const at = (ms: number, act: () => Promise<unknown>) => time.schedule(ms, () => void this.quietly(act));
     at(random.below(MINUTE_MS), () => this.#keepJoining(BOB));
     for (let n = 5 + random.below(30); n > 0; n--) at(random.below(STORY_MS), () => this.#residentActs());
     for (let n = random.below(20); n > 0; n--) at(random.below(STORY_MS), () => this.#puppetActs());
+    // What they say is believed until the members are known, and then it turns out to be wrong.
+    for (let n = this.#gone.length * random.below(4); n > 0; n--)
+      at(random.below(STORY_MS / 2), () => this.#puppetActs(random.pick(this.#gone)));
     for (let n = random.below(12); n > 0; n--) at(random.below(STORY_MS), () => this.#joinerActs());
     if (random.chance(0.3)) at(random.below(STORY_MS), () => this.#keepJoining(BEA));
     if (random.chance(0.15)) at(random.below(STORY_MS), () => this.#leaves(hs2, BOB));
@@ -103,46 +106,9 @@ export class Scenario {
     await f.pass(STORY_MS + MINUTE_MS);
   }
 
-  /** Everything is well again: the join must come to its end. False where the room does not let our user in. */
-  async heal(): Promise<boolean> {
-    const f = this.#federation;
-    const { hs1, hs2, hs3, network, roomId } = f;
-    network.rates = undefined;
+  /** From here on no server crashes. */
+  endCrashes(): void {
     this.#crashesLeft = 0;
-    await f.pass(5 * MINUTE_MS);
-    for (const server of [hs1, hs2]) if (server.life === undefined) server.start();
-    const isIn = () => {
-      const room = hs2.life === undefined ? undefined : hs2.loadRoom(roomId);
-      return room !== undefined && room.residency !== 'paused';
-    };
-    for (let n = 0; n < 3 && !isIn(); n++) {
-      await f.settle(() => this.#quietly(() => this.#memberSend(hs1, ALICE, BOB, 'leave')));
-      await f.pass(MINUTE_MS);
-      await f.settle(() => this.#quietly(() => this.#join(hs2, BOB, [HS1, HS3])));
-    }
-    if (!isIn()) return false;
-    await f.settle(() => this.#quietly(() => this.#say(hs1, ALICE)));
-    const isFull = () => hs2.life !== undefined && hs2.loadRoom(roomId)?.residency === 'full-state';
-    if (!(await this.#within(isFull, DAY_MS)) && hs3.life === undefined) hs3.start();
-    if (!(await this.#within(isFull, DAY_MS))) {
-      // Whom the others took out of the room, they tell nothing more, this included.
-      const there = hs1.loadRoom(roomId);
-      if (!isIn() || there === undefined || !isServerJoined(hs1.store, there.nid, HS2)) return false;
-      throw new Error('the room never became full');
-    }
-    await f.pass(10 * MINUTE_MS);
-    return true;
-  }
-
-  async #within(done: () => boolean, ms: number): Promise<boolean> {
-    const f = this.#federation;
-    const untilTs = f.time.now() + ms;
-    // Looked at now and then only: each look at a store makes a timer of its own.
-    while (!done()) {
-      if (f.time.now() >= untilTs) return false;
-      await f.pass(LOOK_MS);
-    }
-    return true;
   }
 
   #in<T>(server: FederationServer, act: () => Promise<T>): Promise<T> {
@@ -157,7 +123,7 @@ export class Scenario {
   }
 
   /** Refusals and crashes belong to the story; anything else is a bug. */
-  async #quietly(act: () => Promise<unknown>): Promise<void> {
+  async quietly(act: () => Promise<unknown>): Promise<void> {
     try {
       await act();
     } catch (error) {
@@ -200,7 +166,7 @@ export class Scenario {
     });
   }
 
-  #join(server: FederationServer, userId: UserId, candidates: ServerName[]): Promise<void> {
+  join(server: FederationServer, userId: UserId, candidates: ServerName[]): Promise<void> {
     const { roomId } = this.#federation;
     return this.#in(server, () =>
       server.join({ roomId, userId, candidates, profile: {}, partial: server.name === HS2 }),
@@ -212,11 +178,14 @@ export class Scenario {
     const until = time.now() + STORY_MS;
     while (time.now() < until) {
       try {
-        await this.#join(hs2, userId, random.chance(0.5) ? [HS1, HS3] : [HS3, HS1]);
+        await this.join(hs2, userId, random.chance(0.5) ? [HS1, HS3] : [HS3, HS1]);
         this.#federation.note(`${userId} is in the room`);
         return;
       } catch (error) {
-        if (error instanceof MatrixError && error.status === 403) throw error;
+        // Who may not come in asks to be let in.
+        if (error instanceof MatrixError && error.status === 403)
+          for (const membership of ['leave', 'invite'])
+            await this.quietly(() => this.memberSend(this.#federation.hs1, ALICE, userId, membership));
         if (!(error instanceof MatrixError || error instanceof Crash)) throw error;
         this.#federation.note(`join: ${error.message.slice(0, 200)}`);
       }
@@ -224,24 +193,24 @@ export class Scenario {
     }
   }
 
-  #say(server: FederationServer, sender: string): Promise<EventId> {
+  say(server: FederationServer, sender: string): Promise<EventId> {
     const { roomId, random } = this.#federation;
     const content = { msgtype: 'm.text', body: `${random.below(2 ** 30)}` };
     return this.#in(server, () => server.send(roomId, sender, 'm.room.message', undefined, content));
   }
 
-  #memberSend(server: FederationServer, sender: string, target: string, membership: string): Promise<EventId> {
+  memberSend(server: FederationServer, sender: string, target: string, membership: string): Promise<EventId> {
     const { roomId } = this.#federation;
     return this.#in(server, () => server.send(roomId, sender, 'm.room.member', target, { membership }));
   }
 
   #leaves(server: FederationServer, user: string): Promise<EventId> {
-    return this.#memberSend(server, user, user, 'leave');
+    return this.memberSend(server, user, user, 'leave');
   }
 
   async #hs3Leaves(): Promise<void> {
     const { hs3, time } = this.#federation;
-    for (const user of HS3_USERS) await this.#quietly(() => this.#leaves(hs3, user));
+    for (const user of HS3_USERS) await this.quietly(() => this.#leaves(hs3, user));
     await time.sleep(MINUTE_MS);
     this.#federation.note('hs3 is gone');
     hs3.stop();
@@ -257,12 +226,12 @@ export class Scenario {
     const state = (type: string, content: JsonObject) =>
       this.#in(server, () => server.send(roomId, actor, type, '', content));
     const dice = random.next();
-    if (dice < 0.3) await this.#say(server, actor);
+    if (dice < 0.3) await this.say(server, actor);
     else if (dice < 0.4) await state('m.room.topic', { topic: `${random.below(1000)}` });
-    else if (dice < 0.5) await this.#memberSend(server, actor, actor, random.pick(['join', 'leave', 'join']));
-    else if (dice < 0.6) await this.#memberSend(server, actor, target, 'leave');
-    else if (dice < 0.67) await this.#memberSend(server, actor, target, 'ban');
-    else if (dice < 0.72) await this.#memberSend(server, actor, target, 'invite');
+    else if (dice < 0.5) await this.memberSend(server, actor, actor, random.pick(['join', 'leave', 'join']));
+    else if (dice < 0.6) await this.memberSend(server, actor, target, 'leave');
+    else if (dice < 0.67) await this.memberSend(server, actor, target, 'ban');
+    else if (dice < 0.72) await this.memberSend(server, actor, target, 'invite');
     else if (dice < 0.82) {
       const some = [MOD, ...PUPPET_USERS, ...HS3_USERS, BOB].filter(() => random.chance(0.3));
       const users = Object.fromEntries(some.map((user) => [user, random.pick([0, 50, 50, 99])]));
@@ -280,11 +249,11 @@ export class Scenario {
     const actor = random.pick([BOB, BOB, BEA]);
     const dice = random.next();
     let sent: EventId;
-    if (dice < 0.6) sent = await this.#say(hs2, actor);
+    if (dice < 0.6) sent = await this.say(hs2, actor);
     else if (dice < 0.8) {
       const content = { topic: `from hs2 ${random.below(1000)}` };
       sent = await this.#in(hs2, () => hs2.send(roomId, actor, 'm.room.topic', '', content));
-    } else sent = await this.#memberSend(hs2, actor, random.pick(EVERYBODY.slice(1)), random.pick(['leave', 'ban']));
+    } else sent = await this.memberSend(hs2, actor, random.pick(EVERYBODY.slice(1)), random.pick(['leave', 'ban']));
     this.answered.push(sent);
   }
 
@@ -303,17 +272,21 @@ export class Scenario {
     return (hs1.loadRoom(roomId)?.extremities ?? []).map((nid) => eventIdOfNid(hs1.store, nid)).slice(-10);
   }
 
-  /** A puppet makes an event up and pushes it to some. */
-  async #puppetActs(): Promise<void> {
+  /** A puppet makes an event up and pushes it to some. `gone`: a user who acts as if still in the room. */
+  async #puppetActs(gone?: string): Promise<void> {
     const f = this.#federation;
     const { random, hs1 } = f;
     if (hs1.life === undefined) return;
-    const sender = random.pick(PUPPET_USERS);
-    const prevs = random.chance(0.6)
-      ? this.#extremities()
-      : [...new Set(Array.from({ length: 1 + random.below(3) }, () => random.pick(f.newest(12))))];
+    const sender = gone ?? random.pick(PUPPET_USERS);
+    const prevs =
+      gone !== undefined || random.chance(0.6)
+        ? this.#extremities()
+        : [...new Set(Array.from({ length: 1 + random.below(3) }, () => random.pick(f.newest(12))))];
     // Auth events of long ago: of when a user was still in the room, or still had power.
-    const authAt = random.chance(0.6) ? random.pick([...this.#whenIn, ...this.#whenIn, ...f.newest(3)]) : undefined;
+    const authAt =
+      gone !== undefined || random.chance(0.6)
+        ? random.pick([...this.#whenIn, ...this.#whenIn, ...(gone === undefined ? f.newest(3) : [])])
+        : undefined;
     const id = await this.#in(hs1, () => f.craft(this.#puppetIntent(sender), prevs, authAt));
     const json = { ...(f.crafted.get(id) as JsonObject) };
     if (random.chance(0.05)) json.signatures = { [serverNameOf(sender as UserId)]: { 'ed25519:k': 'A'.repeat(86) } };
@@ -322,7 +295,7 @@ export class Scenario {
     for (const to of [HS1, HS3, HS2]) {
       if (random.chance(0.3)) continue;
       const delayMs = random.below(random.pick([1000, MINUTE_MS, 5 * MINUTE_MS]));
-      f.time.outside(() => f.time.schedule(delayMs, () => void this.#quietly(() => this.#push(origin, to, json))));
+      f.time.outside(() => f.time.schedule(delayMs, () => void this.quietly(() => this.#push(origin, to, json))));
     }
   }
 

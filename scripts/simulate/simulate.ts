@@ -4,6 +4,8 @@
  */
 
 import { parseArgs } from 'node:util';
+import type { CrashedRun } from './crash-every.js';
+import { crashEvery } from './crash-every.js';
 import type { SimulationResult } from './run-simulation.js';
 import { runSimulation } from './run-simulation.js';
 
@@ -19,6 +21,7 @@ const HELP = `npm run simulate -- [options]: a small federation in virtual time,
   --runs M         how many seeds, one after another (default 10)
   --minutes N      no new run after this time (default: no limit)
   --crash-at K     the joining server crashes at its K-th store write, and no server crashes otherwise
+  --crash-every K  ... at each K-th store write, in one run after another, before the commit and after it
   --after-commit   ... just after the commit instead of before it
   --trace          the whole trace
   --keep-going     do not stop at the first failure
@@ -43,6 +46,7 @@ function optionsOf(argv: string[]) {
         runs: { type: 'string', default: '10' },
         minutes: { type: 'string' },
         'crash-at': { type: 'string' },
+        'crash-every': { type: 'string' },
         'after-commit': { type: 'boolean', default: false },
         trace: { type: 'boolean', default: false },
         'keep-going': { type: 'boolean', default: false },
@@ -83,21 +87,35 @@ const minutes =
 const crashAt = options['crash-at'] === undefined ? undefined : numberOf('--crash-at', options['crash-at'], 1_000_000);
 const when = options['after-commit'] ? ('after-commit' as const) : ('before-commit' as const);
 const plan = crashAt === undefined ? undefined : { atWrite: crashAt, when, losesBackground: true };
+const every =
+  options['crash-every'] === undefined ? undefined : numberOf('--crash-every', options['crash-every'], 1_000_000);
+if (every === 0) wrongUse('--crash-every 0: expected 1 or more');
+
+/** The runs that were asked for, each with the crash that was planned for it. */
+async function* runsOf(): AsyncGenerator<Pick<CrashedRun, 'result'> & Partial<CrashedRun>> {
+  for (let seed = first; seed < first + runs; seed++) {
+    if (every !== undefined) yield* crashEvery({ seed, every, from: crashAt ?? 1 });
+    else yield { ...plan, result: await runSimulation({ seed, plan, only: plan !== undefined }) };
+  }
+}
+
 const startedMs = Date.now();
 let failed = 0;
-for (let seed = first; seed < first + runs && Date.now() - startedMs < minutes * 60_000; seed++) {
-  const beganMs = performance.now();
-  const result = await runSimulation({ seed, plan, only: plan !== undefined });
+let beganMs = performance.now();
+for await (const { atWrite, when: crashWhen, result } of runsOf()) {
   process.stdout.write(lineOf(result, performance.now() - beganMs));
+  beganMs = performance.now();
   if (options.trace) process.stdout.write(`${result.trace.join('\n')}\n`);
-  if (result.ok) continue;
-  failed += 1;
-  if (!options.trace) process.stdout.write(`${result.trace.slice(-TRACE_LINES).join('\n')}\n`);
-  const again =
-    plan === undefined ? '' : ` --crash-at ${plan.atWrite}${options['after-commit'] ? ' --after-commit' : ''}`;
-  process.stdout.write(
-    `${result.problems.join('\n')}\nagain: npm run simulate -- --seed ${seed} --runs 1${again} --trace\n`,
-  );
-  if (!options['keep-going']) break;
+  if (!result.ok) {
+    failed += 1;
+    if (!options.trace) process.stdout.write(`${result.trace.slice(-TRACE_LINES).join('\n')}\n`);
+    const crash =
+      atWrite === undefined ? '' : ` --crash-at ${atWrite}${crashWhen === 'after-commit' ? ' --after-commit' : ''}`;
+    process.stdout.write(
+      `${result.problems.join('\n')}\nagain: npm run simulate -- --seed ${result.seed} --runs 1${crash} --trace\n`,
+    );
+    if (!options['keep-going']) break;
+  }
+  if (Date.now() - startedMs >= minutes * 60_000) break;
 }
 process.exit(failed === 0 ? 0 : EXIT_FAILED);

@@ -40,7 +40,7 @@ export class RateLimits {
 
   constructor(policy: RatePolicy, namesMax: number) {
     this.#policy = policy;
-    this.#buckets = new LRUCache({ max: namesMax });
+    this.#buckets = new LRUCache({ maxSize: namesMax, sizeCalculation: () => 1 });
   }
 
   take(name: string, nowMs: number): boolean {

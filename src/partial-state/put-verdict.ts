@@ -48,6 +48,6 @@ export function putVerdict(
   const row = currentRow(writer, room);
   const prevs = eventPrevs(writer, nid);
   const followed = followedEvents(writer, prevs);
-  markFollowed(writer, prevs);
+  markFollowed(writer, followed);
   putRoom(writer, room.nid, { ...row, extremities: [...row.extremities.filter((end) => !followed.has(end)), nid] });
 }

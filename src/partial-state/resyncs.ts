@@ -49,7 +49,9 @@ export class Resyncs {
   readonly #onFailedForNow: (room: RoomNid) => void;
   readonly #running = new Map<RoomNid, Run>();
   readonly #waiting: Room['roomId'][] = [];
-  readonly #timers = new Set<NodeJS.Timeout>();
+  readonly #timers = new Map<Room['roomId'], NodeJS.Timeout>();
+  /** Rooms that were paused when they were last looked at. */
+  readonly #paused = new Set<RoomNid>();
   #closed = false;
 
   /** `onFailedForNow`: told when a full round of servers failed and the room's row says when the next one is. */
@@ -67,6 +69,7 @@ export class Resyncs {
   resumeAll(): void {
     let n = 0;
     for (const room of allRooms(this.#server.store)) {
+      if (room.residency === 'paused') this.#paused.add(room.nid);
       if (room.residency !== 'partial-state') continue;
       const due = loadPartialState(this.#server.store, room.nid)?.nextTryTs ?? 0;
       this.#startAt(room.roomId, Math.max(due, this.#server.clock() + START_STAGGER_MS * n++));
@@ -96,18 +99,26 @@ export class Resyncs {
     this.#running.set(room.nid, { ended, abort });
   }
 
-  /** Ends the resync of a room that our last user has left; all of it is kept, and `start` goes on from it. */
-  pauseWhereLeft(nid: RoomNid): void {
-    const run = this.#running.get(nid);
-    if (run === undefined || loadRoomByNid(this.#server.store, nid)?.residency !== 'paused') return;
-    run.abort.abort(new Error('the last of our users left the room'));
+  /**
+   * Told of each event of a room's timeline. Ends the resync where our last user has left; all of it is kept. Starts it
+   * where one of our users is in the room again without having joined: a kick lost against what another branch brought.
+   */
+  followRoom(nid: RoomNid): void {
+    const room = loadRoomByNid(this.#server.store, nid);
+    if (room?.residency === 'paused') {
+      this.#paused.add(nid);
+      this.#running.get(nid)?.abort.abort(new Error('the last of our users left the room'));
+    } else if (room?.residency === 'partial-state' && this.#paused.delete(nid) && !this.#timers.has(room.roomId)) {
+      // What waits for its time after a failure goes on waiting.
+      this.start(room.roomId);
+    }
   }
 
   /** Ends what runs; all of it can be resumed. */
   async close(): Promise<void> {
     this.#closed = true;
     for (const { abort } of this.#running.values()) abort.abort(new Error('the server is stopping'));
-    for (const timer of this.#timers) clearTimeout(timer);
+    for (const timer of this.#timers.values()) clearTimeout(timer);
     await Promise.allSettled([...this.#running.values()].map(({ ended }) => ended));
   }
 
@@ -117,14 +128,15 @@ export class Resyncs {
   }
 
   #startAt(roomId: Room['roomId'], ts: number): void {
+    clearTimeout(this.#timers.get(roomId));
     const timer = setTimeout(
       () => {
-        this.#timers.delete(timer);
+        this.#timers.delete(roomId);
         this.start(roomId);
       },
       Math.max(0, ts - this.#server.clock()),
     );
-    this.#timers.add(timer);
+    this.#timers.set(roomId, timer);
   }
 
   async #run(room: Room, signal: AbortSignal): Promise<void> {

@@ -9,24 +9,24 @@
  */
 
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import type { RoomId, ServerName, UserId } from '../kernel/matrix/ids.js';
-import { serverNameOf } from '../kernel/matrix/ids.js';
+import type { RoomId, ServerName } from '../kernel/matrix/ids.js';
 import { checkAgainst } from '../room/accept-event.js';
 import { followedEvents } from '../room/followed-events.js';
 import { judgeEvents } from '../room/intake/judge-events.js';
-import { countJoined } from '../room/persist-event.js';
+import { correctMembership, countJoined, localUsersIn } from '../room/persist-event.js';
 import type { RoomServer } from '../room/room-server.js';
 import { resolveStoredStates, storedState } from '../room/room-state.js';
 import { eventVerdict, Verdict } from '../store/event-status.js';
-import { loadEvent, loadRecord } from '../store/events.js';
+import { loadEvent } from '../store/events.js';
 import type { EventNid, StateGroupNid, StreamPosition } from '../store/nids.js';
-import { NO_EVENT } from '../store/nids.js';
-import type { StoreReader, StoreWriter } from '../store/open-store.js';
+import type { StoreReader } from '../store/open-store.js';
 import { takeNumbers } from '../store/open-store.js';
 import type { Refusal, Room } from '../store/rooms.js';
 import {
   addJoinedCounts,
+  clearedEvents,
   clearPartialStateEvent,
+  forgetPartialStateEvents,
   hasFlipped,
   joinedServers,
   loadPartialState,
@@ -36,8 +36,8 @@ import {
   putRoom,
   removePartialState,
 } from '../store/rooms.js';
-import { stateEvent, stateNids } from '../store/state-groups.js';
-import { eventContext, eventPrevs, localMembership, putLocalMembership } from '../store/timeline.js';
+import { stateNids } from '../store/state-groups.js';
+import { eventContext, eventPrevs } from '../store/timeline.js';
 import { VerdictHandOn } from './hand-on-verdicts.js';
 import { putVerdict } from './put-verdict.js';
 
@@ -75,7 +75,7 @@ export function unPartialState(
       if (await recheckEvent(server, room, nid, before)) await handOn.handOn(nid, waiting);
       stage.done += 1;
     }
-    await completeRoom(server, roomId, order, fetched);
+    await completeRoom(server, roomId, fetched);
     progress.end('un_partial_stating');
     return true;
   });
@@ -147,16 +147,13 @@ async function recheckEvent(server: RoomServer, room: Room, nid: EventNid, befor
   return flips;
 }
 
-async function completeRoom(
-  server: RoomServer,
-  roomId: RoomId,
-  order: readonly EventNid[],
-  fetched: FetchedStates,
-): Promise<void> {
+async function completeRoom(server: RoomServer, roomId: RoomId, fetched: FetchedStates): Promise<void> {
   const { store } = server;
   const room = loadRoom(store, roomId);
   if (room === undefined) throw new Error(`room ${roomId} is gone in the middle of its resynchronisation`);
-  const extremities = acceptedExtremities(server, room, order);
+  // All of them, also those that were done when the server crashed in between.
+  const cleared = clearedEvents(store, room.nid);
+  const extremities = acceptedExtremities(server, room, cleared);
   const groups = extremities.flatMap((nid) => eventContext(store, nid)?.after ?? []);
   // Where nothing of ours was accepted after all, the room is as others have it.
   const currentGroup = await resolveStoredStates(
@@ -173,51 +170,26 @@ async function completeRoom(
   for (const [name, count] of [...joinedServers(store, room.nid)]) joined.set(name, (joined.get(name) ?? 0) - count);
   store.write((writer) => {
     const position = takeNumbers(writer, 'next_stream_position', 1) as StreamPosition;
-    for (const user of localUsers(writer, order, server.serverName))
+    for (const user of localUsersIn(writer, cleared, server.serverName))
       correctMembership(writer, room, currentGroup, user, position);
     putRoom(writer, room.nid, { ...room, residency: 'full-state', currentGroup, extremities });
     addJoinedCounts(writer, room.nid, joined);
     removePartialState(writer, room.nid);
+    forgetPartialStateEvents(writer, room.nid);
     // Clients whose token is older have not seen the whole room: sync/ tells them.
     writer.tables.meta.put(`completed_position:${room.nid}`, position);
   });
 }
 
-/** Our users whose membership was at stake while the state was partial. */
-function localUsers(reader: StoreReader, order: readonly EventNid[], ownServer: ServerName): Set<UserId> {
-  const users = new Set<UserId>();
-  for (const nid of order) {
-    const record = loadRecord(reader, nid);
-    if (record?.type !== 'm.room.member' || record.stateKey === undefined) continue;
-    const user = record.stateKey as UserId;
-    if (serverNameOf(user) === ownServer) users.add(user);
-  }
-  return users;
-}
-
-/** A kick that was believed and is rejected now took our user's membership away: the state says what it is. */
-function correctMembership(
-  writer: StoreWriter,
-  room: Room,
-  group: StateGroupNid,
-  user: UserId,
-  position: StreamPosition,
-): void {
-  const nid = stateEvent(writer, room.nid, group, 'm.room.member', user);
-  const record = nid === NO_EVENT ? undefined : loadRecord(writer, nid);
-  if (record === undefined || localMembership(writer, user, room.nid)?.event === nid) return;
-  putLocalMembership(writer, user, room.nid, { membership: record.membership, event: nid, position });
-}
-
 /** Forward extremities; a rejected one gives way to its prev_events. None that an accepted event follows upon. */
-function acceptedExtremities({ store }: RoomServer, room: Room, order: readonly EventNid[]): EventNid[] {
+function acceptedExtremities({ store }: RoomServer, room: Room, cleared: readonly EventNid[]): EventNid[] {
   const accepted = new Set<EventNid>();
   const toVisit = [...room.extremities];
   for (let nid = toVisit.pop(); nid !== undefined; nid = toVisit.pop()) {
     if (eventVerdict(store, nid) === Verdict.accepted) accepted.add(nid);
     else toVisit.push(...eventPrevs(store, nid));
   }
-  for (const nid of new Set([...order, ...accepted])) {
+  for (const nid of new Set([...cleared, ...accepted])) {
     if (eventVerdict(store, nid) !== Verdict.accepted) continue;
     for (const prev of followedEvents(store, eventPrevs(store, nid))) accepted.delete(prev);
   }

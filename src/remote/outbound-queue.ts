@@ -101,7 +101,7 @@ export function createOutboundQueue(options: OutboundQueueOptions): OutboundQueu
   const { store, client, serverName, clock, random, log } = options;
   const settlements = createSettlements(store);
   const pdus = new LRUCache<EventNid, JsonObject>({ max: PDU_CACHE_ENTRIES_MAX, ttl: PDU_CACHE_MS });
-  const badContentTries = new LRUCache<ServerName, number>({ max: REFUSALS_ENTRIES_MAX });
+  const badContentTries = new LRUCache<ServerName, number>({ maxSize: REFUSALS_ENTRIES_MAX, sizeCalculation: () => 1 });
   /** Waiting for a place, first come first served. */
   const fresh = new Set<ServerName>();
   const retries = new Set<ServerName>();

@@ -159,10 +159,12 @@ export async function persistAccepted(
   const followed = followedEvents(server.store, prevs);
   const others = room.extremities.filter((nid) => !followed.has(nid));
   // What comes after its followers (the history before our join, what lay behind a gap) ends nothing.
-  const isEnd = others.length === 0 || !isInGraph(server.store, event.nid);
-  const extremities = isEnd ? [...others, event.nid] : others;
+  const isFollowed = isInGraph(server.store, event.nid);
+  const isEnd = refusal === undefined && (others.length === 0 || !isFollowed);
+  // Refused and followed: who follows upon it follows upon what stands behind it. There is an end after its followers.
+  const ends = isEnd || (isFollowed && others.length > 0);
   let current: StateGroupNid | undefined;
-  if (refusal === undefined && others.length > 0) {
+  if (ends && others.length > 0) {
     const groups = others.map((nid) => eventContext(server.store, nid)?.after ?? (0 as StateGroupNid));
     if (isEnd) groups.unshift(server.store.write((writer) => stateAfter(writer, room, plan, event.record)));
     current = await resolveStoredStates(server, room, groups, 'interactive');
@@ -173,7 +175,7 @@ export async function persistAccepted(
       eventId: event.eventId,
       prevs,
       partial,
-      extremities,
+      extremities: !ends ? undefined : isEnd ? [...others, event.nid] : others,
       current,
       ownServer: server.serverName,
     }),

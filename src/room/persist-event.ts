@@ -9,7 +9,7 @@ import type { EventRecord } from '../store/event-record.js';
 import { isJoinRecord, recordStateKey } from '../store/event-record.js';
 import { StatusBit, setEventStatus, Verdict } from '../store/event-status.js';
 import { loadRecord } from '../store/events.js';
-import type { EventNid, StateGroupNid } from '../store/nids.js';
+import type { EventNid, StateGroupNid, StreamPosition } from '../store/nids.js';
 import { NO_EVENT } from '../store/nids.js';
 import type { StoreReader, StoreWriter } from '../store/open-store.js';
 import type { Refusal, Residency, RoomRow } from '../store/rooms.js';
@@ -31,6 +31,7 @@ import {
   putLocalMembership,
   streamPosition,
 } from '../store/timeline.js';
+import { followedEvents } from './followed-events.js';
 import { keepRedaction, refreshRedactions } from './redactions/apply-redactions.js';
 import type { StateRoom } from './room-state.js';
 
@@ -42,8 +43,8 @@ export interface PersistPlan {
   /** Undefined: accepted. */
   readonly refusal: Refusal | undefined;
   readonly partial: boolean;
-  /** The room's row after the event but for its `currentGroup`, which `current` gives. */
-  readonly extremities: readonly EventNid[];
+  /** Forward extremities after the event; undefined: it changes none, nor the current state (most refused events). */
+  readonly extremities: readonly EventNid[] | undefined;
   /** The current state after the event; undefined: the state after the event itself. */
   readonly current: StateGroupNid | undefined;
   readonly ownServer: ServerName;
@@ -75,24 +76,26 @@ export function persistEvent(writer: StoreWriter, room: StateRoom, row: RoomRow,
   putEventContext(writer, plan.nid, { before: plan.before, after });
   if (plan.partial) markPartialStateEvent(writer, room.nid, plan.nid);
   keepRedaction(writer, room, plan.nid, record.type);
-  if (verdict !== undefined) {
-    refreshRedactions(writer, room, plan.nid);
-    return;
-  }
-  markFollowed(writer, plan.prevs);
-  const currentGroup = plan.current ?? after;
+  if (plan.extremities !== undefined) markFollowed(writer, followedEvents(writer, plan.prevs));
+  const currentGroup = plan.extremities === undefined ? row.currentGroup : (plan.current ?? after);
   if (currentGroup !== row.currentGroup)
     addJoinedCounts(writer, room.nid, joinedChanges(writer, row.currentGroup, currentGroup));
-  const residency = residencyAfter(row.residency, isServerJoined(writer, room.nid, plan.ownServer));
-  putRoom(writer, room.nid, { ...row, residency, extremities: plan.extremities, currentGroup });
-  showAccepted(writer, room, plan.nid);
-  const changed = [...differingEntries(writer, [row.currentGroup, currentGroup])].map(([, [, now]]) => now as EventNid);
-  correctMemberships(writer, room, currentGroup, [plan.nid, ...changed], plan.ownServer);
+  if (plan.extremities !== undefined) {
+    const residency = residencyAfter(row.residency, isServerJoined(writer, room.nid, plan.ownServer));
+    putRoom(writer, room.nid, { ...row, residency, extremities: plan.extremities, currentGroup });
+  }
+  if (verdict === undefined) showAccepted(writer, room, plan.nid);
+  else refreshRedactions(writer, room, plan.nid);
+  const atStake = [...differingEntries(writer, [row.currentGroup, currentGroup])].flatMap(
+    ([, nids]) => nids as EventNid[],
+  );
+  if (verdict === undefined) atStake.unshift(plan.nid);
+  correctMemberships(writer, room, currentGroup, atStake, plan.ownServer);
 }
 
 /**
  * Our users' memberships are what the current state says. An event on a fork may have lost there, and one that is no
- * membership may have brought forks together.
+ * membership may have brought forks together. `atStake`: events that came into the state or went out of it.
  */
 export function correctMemberships(
   writer: StoreWriter,
@@ -101,17 +104,42 @@ export function correctMemberships(
   atStake: Iterable<EventNid>,
   ownServer: ServerName,
 ): void {
-  for (const nid of atStake) {
-    const named = nid === NO_EVENT ? undefined : loadRecord(writer, nid);
-    if (named?.type !== 'm.room.member' || named.stateKey === undefined) continue;
-    const user = named.stateKey as UserId;
-    if (serverNameOf(user) !== ownServer) continue;
-    const event = stateEvent(writer, room.nid, group, 'm.room.member', user);
-    const record = event === NO_EVENT ? undefined : loadRecord(writer, event);
-    if (record === undefined || localMembership(writer, user, room.nid)?.event === event) continue;
-    const { membership } = record;
-    putLocalMembership(writer, user, room.nid, { membership, event, position: streamPosition(writer) });
+  for (const user of localUsersIn(writer, atStake, ownServer))
+    correctMembership(writer, room, group, user, streamPosition(writer));
+}
+
+/** Our users whose memberships are among some events. */
+export function localUsersIn(reader: StoreReader, events: Iterable<EventNid>, ownServer: ServerName): Set<UserId> {
+  const users = new Set<UserId>();
+  for (const nid of events) {
+    const record = nid === NO_EVENT ? undefined : loadRecord(reader, nid);
+    if (record?.type !== 'm.room.member' || record.stateKey === undefined) continue;
+    const user = record.stateKey as UserId;
+    if (serverNameOf(user) === ownServer) users.add(user);
   }
+  return users;
+}
+
+/**
+ * Our user's membership as the state has it. Where it has none any more (a resolution left the join out, and nothing came in its
+ * place) the stay is over all the same: others do not count the user in, nor take in what the user says.
+ */
+export function correctMembership(
+  writer: StoreWriter,
+  room: StateRoom,
+  group: StateGroupNid,
+  user: UserId,
+  position: StreamPosition,
+): void {
+  const told = localMembership(writer, user, room.nid);
+  const nid = stateEvent(writer, room.nid, group, 'm.room.member', user);
+  const record = nid === NO_EVENT ? undefined : loadRecord(writer, nid);
+  const now =
+    record === undefined
+      ? told && { membership: 'leave' as const, event: told.event }
+      : { membership: record.membership, event: nid };
+  if (now === undefined || (now.event === told?.event && now.membership === told.membership)) return;
+  putLocalMembership(writer, user, room.nid, { ...now, position });
 }
 
 /** Clients see an accepted event; a redaction only when it applies. */

@@ -115,18 +115,40 @@ export function hasFlipped(reader: StoreReader, room: RoomNid, event: EventNid):
   return (reader.tables.partial_state_events.get([room, event]) as Buffer | undefined)?.equals(FLIPPED) === true;
 }
 
+const CLEARED = Buffer.of(2);
+
+/**
+ * The event's state is full. The mark is remembered until the room is: what follows from all of these events together is
+ * worked out then, maybe after a crash.
+ */
 export function clearPartialStateEvent(writer: StoreWriter, room: RoomNid, event: EventNid): void {
-  writer.tables.partial_state_events.remove([room, event]);
+  writer.tables.partial_state_events.put([room, event], CLEARED);
+}
+
+/** Forgets the marks of a room that has full state. */
+export function forgetPartialStateEvents(writer: StoreWriter, room: RoomNid): void {
+  for (const { event } of [...markedEvents(writer, room)]) writer.tables.partial_state_events.remove([room, event]);
 }
 
 export function isPartialStateEvent(reader: StoreReader, room: RoomNid, event: EventNid): boolean {
-  return reader.tables.partial_state_events.has([room, event]);
+  const mark = reader.tables.partial_state_events.get([room, event]) as Buffer | undefined;
+  return mark !== undefined && !mark.equals(CLEARED);
 }
 
 /** Events of the room whose state is partial, in the order in which they were stored. */
 export function partialStateEvents(reader: StoreReader, room: RoomNid): EventNid[] {
-  const keys = reader.tables.partial_state_events.getKeys({ start: [room, 0], end: [room + 1, 0] });
-  return [...keys].map((key) => (key as [number, number])[1] as EventNid);
+  return [...markedEvents(reader, room)].flatMap(({ event, isCleared }) => (isCleared ? [] : [event]));
+}
+
+/** Events of a room with partial state whose own state was partial and is full, in the order in which they were stored. */
+export function clearedEvents(reader: StoreReader, room: RoomNid): EventNid[] {
+  return [...markedEvents(reader, room)].flatMap(({ event, isCleared }) => (isCleared ? [event] : []));
+}
+
+function* markedEvents(reader: StoreReader, room: RoomNid): Generator<{ event: EventNid; isCleared: boolean }> {
+  const marks = reader.tables.partial_state_events.getRange({ start: [room, 0], end: [room + 1, 0] });
+  for (const { key, value } of marks)
+    yield { event: (key as [number, number])[1] as EventNid, isCleared: (value as Buffer).equals(CLEARED) };
 }
 
 /** Servers with a joined member in the current state, and how many each. */

@@ -88,8 +88,8 @@ export function putEventPrevs(writer: StoreWriter, event: EventNid, prevs: reado
   writer.tables.event_prevs_by_nid.put(event, nidsToBytes(prevs));
 }
 
-/** Remembers of events that came only by name that an accepted event follows upon them. */
-export function markFollowed(writer: StoreWriter, events: readonly EventNid[]): void {
+/** Remembers of events that came only by name that an accepted event follows upon them (followed-events.ts). */
+export function markFollowed(writer: StoreWriter, events: Iterable<EventNid>): void {
   const table = writer.tables.event_prevs_by_nid;
   for (const event of events) if (!table.has(event)) table.put(event, nidsToBytes([]));
 }

@@ -1,19 +1,23 @@
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { EventId, ServerName, UserId } from '../../src/kernel/matrix/ids.js';
 import type { JsonObject } from '../../src/kernel/matrix/json.js';
+import { hashAndSignPdu } from '../../src/kernel/signatures/sign-pdu.js';
 import { Resyncs } from '../../src/partial-state/resyncs.js';
 import { joinKnownRoom } from '../../src/room/join/join-known-room.js';
 import { receivePdus } from '../../src/room/receive-pdus.js';
 import { sendEvent } from '../../src/room/send-event.js';
-import { loadEvent } from '../../src/store/events.js';
+import { eventIdOfNid, loadEvent } from '../../src/store/events.js';
 import { loadRoom, partialStateEvents } from '../../src/store/rooms.js';
+import { stateEvent } from '../../src/store/state-groups.js';
 import { localMembership } from '../../src/store/timeline.js';
-import { BOB, HS3_KEY, ROOM, ServedRoom } from '../api/federation/served-room.js';
+import { ALICE, BOB, HS3_KEY, NOW, ROOM, ServedRoom } from '../api/federation/served-room.js';
 import { Joiner, membersOf } from './joiner.js';
 
 const HS2 = 'hs2' as ServerName;
 const HS1 = 'hs1' as ServerName;
+const HS3 = 'hs3' as ServerName;
 const DAN = '@dan:hs2' as UserId;
+const CAROL = '@carol:hs3' as UserId;
 
 let resident: ServedRoom;
 let joiner: Joiner;
@@ -56,10 +60,38 @@ function residentMembers(): string[] {
   return room === undefined ? [] : membersOf(resident.server, room);
 }
 
+async function pduOf(eventId: EventId): Promise<JsonObject> {
+  const uri = `/_matrix/federation/v1/event/${encodeURIComponent(eventId)}`;
+  const { body } = await resident.call('GET', uri, { as: HS3_KEY });
+  return (body.pdus as JsonObject[])[0] as JsonObject;
+}
+
+/** Carol kicks our user, as of the resident's state; the resident does not hear of it. */
+function kickByCarol(): JsonObject {
+  const { store } = resident;
+  const room = loadRoom(store, ROOM);
+  if (room === undefined) throw new Error('the resident has no room');
+  const idOf = (type: string, key = '') =>
+    eventIdOfNid(store, stateEvent(store, room.nid, room.currentGroup, type, key));
+  const members = [CAROL, BOB].map((user) => idOf('m.room.member', user));
+  const draft = {
+    type: 'm.room.member',
+    room_id: ROOM,
+    sender: CAROL,
+    state_key: BOB,
+    content: { membership: 'leave' },
+    auth_events: [idOf('m.room.create'), idOf('m.room.power_levels'), ...members],
+    prev_events: room.extremities.map((nid) => eventIdOfNid(store, nid)),
+    depth: 30,
+    origin_server_ts: NOW,
+  };
+  return hashAndSignPdu(room.rules, draft, HS3_KEY).json;
+}
+
 /** Runs a resync that is at `/event` (the whole state is stored by then) when `then` is called. */
 async function resyncUntilStored(then: () => Promise<unknown>): Promise<Resyncs> {
   const resyncs = new Resyncs(joiner.server, () => undefined);
-  joiner.onTimelineEvent = (room) => resyncs.pauseWhereLeft(room);
+  joiner.onTimelineEvent = (room) => resyncs.followRoom(room);
   await new Promise<void>((resolve) => {
     joiner.intercept = async (_server, { path }) => {
       if (!path.includes('/event/')) return undefined;
@@ -114,7 +146,7 @@ describe('a room with partial state that our last user leaves', () => {
       completed = resolve;
     });
     const resyncs = new Resyncs(joiner.server, () => completed());
-    joiner.onTimelineEvent = (room) => resyncs.pauseWhereLeft(room);
+    joiner.onTimelineEvent = (room) => resyncs.followRoom(room);
     let away: Promise<void> | undefined;
     joiner.intercept = async (_server, { path }) => {
       if (!path.includes('/event/') || away !== undefined) return undefined;
@@ -134,13 +166,41 @@ describe('a room with partial state that our last user leaves', () => {
     await rejoin(DAN);
     const kick = async (userId: UserId) => {
       const eventId = await resident.send('m.room.member', userId, { membership: 'leave' });
-      const uri = `/_matrix/federation/v1/event/${encodeURIComponent(eventId)}`;
-      const { body } = await resident.call('GET', uri, { as: HS3_KEY });
-      await joiner.receive(HS1, (body.pdus as JsonObject[])[0] as JsonObject);
+      await joiner.receive(HS1, await pduOf(eventId));
     };
     await kick(BOB);
     expect(joiner.room().residency).toBe('partial-state');
     await leave(DAN);
     expect(joiner.room().residency).toBe('paused');
+  });
+
+  it('goes on by itself where what comes later has our user in the room again', async () => {
+    const demoted = (level: number) =>
+      resident.send('m.room.power_levels', '', { users: { [ALICE]: 100, [CAROL]: level } });
+    await joiner.receive(HS1, await pduOf(await demoted(50)));
+    const resyncs = new Resyncs(joiner.server, () => undefined);
+    joiner.onTimelineEvent = (room) => resyncs.followRoom(room);
+    await joiner.receive(HS3, kickByCarol());
+    expect(joiner.room().residency).toBe('paused');
+    joiner.asked.length = 0;
+    // Beside the kick, and before it in the order of power: Carol could not kick any more.
+    await joiner.receive(HS1, await pduOf(await demoted(0)));
+    expect(localMembership(joiner.store, BOB, joiner.room().nid)?.membership).toBe('join');
+    await vi.waitUntil(() => joiner.room().residency === 'full-state');
+    await resyncs.close();
+    expect(joiner.asked).toContain('hs1 state_ids');
+  });
+
+  it('is not asked about before its time where another event comes', async () => {
+    const resyncs = new Resyncs(joiner.server, () => undefined);
+    joiner.onTimelineEvent = (room) => resyncs.followRoom(room);
+    joiner.intercept = (_server, { path }) => (path.includes('/state_ids/') ? {} : undefined);
+    resyncs.start(ROOM);
+    await vi.waitUntil(() => joiner.partialRow()?.attempts === 1);
+    joiner.asked.length = 0;
+    await joiner.receive(HS1, await pduOf(await resident.send('m.room.topic', '', { topic: 'later' })));
+    await resyncs.close();
+    expect(joiner.room().residency).toBe('partial-state');
+    expect(joiner.asked).toEqual([]);
   });
 });

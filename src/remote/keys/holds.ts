@@ -26,7 +26,8 @@ export function createHolds(
   clock: () => number,
   random: () => number,
 ): Holds {
-  const holds = new LRUCache<string, Hold>({ max: entriesMax });
+  // By size: `max` would set aside room for all of them at once, 20 ms and a megabyte each.
+  const holds = new LRUCache<string, Hold>({ maxSize: entriesMax, sizeCalculation: () => 1 });
   return {
     held: (key) => (holds.get(key)?.untilTs ?? 0) > clock(),
     failed: (key) => {
