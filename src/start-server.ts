@@ -174,6 +174,7 @@ async function startLocked(config: Config): Promise<RunningServer> {
         : adminEndpoints(server, {
             token: readAdminToken(config.admin.tokenFile),
             processReport: () => sampler.report(),
+            tryResyncNow: (roomId) => resyncs.tryNow(roomId),
           }),
   };
   const http = await startHttpServer({

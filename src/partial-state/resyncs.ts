@@ -96,6 +96,21 @@ export class Resyncs {
     this.#running.set(room.nid, { ended, abort });
   }
 
+  /**
+   * Starts a room's resync now, whatever its back-off says, and as if no server had failed: the waits begin anew, and the
+   * keys of servers that did not answer are asked for again. One that runs goes on as it is.
+   */
+  tryNow(roomId: Room['roomId']): void {
+    const { store, keys } = this.#server;
+    const room = partialRoom(this.#server, roomId);
+    const row = room === undefined ? undefined : loadPartialState(store, room.nid);
+    if (room === undefined || row === undefined) return;
+    if (row.attempts > 0 || row.nextTryTs > 0)
+      store.write((writer) => putPartialState(writer, room.nid, { ...row, attempts: 0, nextTryTs: 0 }));
+    keys.forgetFailures([row.joinedVia, ...row.servers]);
+    this.start(roomId);
+  }
+
   /** Ends the resync of a room that our last user has left; all of it is kept, and `start` goes on from it. */
   pauseWhereLeft(nid: RoomNid): void {
     const run = this.#running.get(nid);
