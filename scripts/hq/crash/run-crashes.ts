@@ -25,7 +25,7 @@ import { SupervisedServer } from './supervised-server.js';
 const TRACE: Crash = { victim: 'both', point: 'trace' };
 /** A message is sent again to a server that was away after a back-off of a minute. */
 const DELIVERY_MS_MAX = 180_000;
-/** Events of our own users: the story's join and its messages. */
+/** Events of the story: the join and the messages. */
 const OWN_EVENTS_MAX = 8;
 const DIFFERENCES_SHOWN = 5;
 
@@ -149,7 +149,12 @@ async function runCrash({ options, room, manifest, dir }: Rehearsal, crash: Cras
   };
   try {
     await Promise.all([resident.up(), joiner.up()]);
-    const told = await playStory(joiner, run.joiner.adminToken, manifest.room_id, manifest.resident);
+    const told = await playStory(
+      { server: joiner, token: run.joiner.adminToken },
+      { server: resident, token: manifest.resident_users[0]?.access_token ?? '' },
+      manifest.room_id,
+      manifest.resident,
+    );
     const outcome = await outcomeOf(run, room, manifest, { joiner, resident }, told);
     const points = { joiner: joiner.points, resident: resident.points };
     await joiner.stop();
@@ -224,8 +229,13 @@ async function outcomeOf(
     joinerUserId: told.userId,
     refusals,
   });
-  const lost = await missingMessages(joinerUser, manifest.room_id, told.messages, 0);
-  const unheard = await missingMessages(residentUser, manifest.room_id, told.messages, DELIVERY_MS_MAX);
+  const lost = [
+    // What its own users said is there as soon as it is up.
+    ...(await missingMessages(joinerUser, manifest.room_id, told.own, 0)),
+    ...(await missingMessages(joinerUser, manifest.room_id, told.others, DELIVERY_MS_MAX)),
+  ];
+  const said = [...told.own, ...told.others];
+  const unheard = await missingMessages(residentUser, manifest.room_id, said, DELIVERY_MS_MAX);
   return {
     resync,
     lost,
@@ -235,7 +245,7 @@ async function outcomeOf(
     differences: [
       ...checked.differences,
       ...(resync.residency === 'full-state' ? [] : [`the room is ${resync.residency}`]),
-      ...lost.map((id) => `the message ${id} was answered and is gone`),
+      ...lost.map((id) => `the message ${id} was answered and the joiner has not got it`),
       ...unheard.map((id) => `the message ${id} was answered and the resident has not got it`),
     ],
   };
