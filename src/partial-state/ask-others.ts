@@ -53,13 +53,17 @@ export async function askOthers(
   dropped: readonly IngestRefusal[],
   signal: AbortSignal,
 ): Promise<void> {
-  const others = otherServers(server, room, via);
-  if (others.length === 0) return;
+  const others = new Set(otherServers(server, room, via));
+  if (others.size === 0) return;
   for (const { what, positions } of suspectsIn(server, room, listed, dropped)) {
     const asked = positions.length > EVENTS_ASKED_MAX ? sample(server, positions) : positions;
     let left = asked;
     for (const other of others) {
-      if (left.length > 0) left = await askOne(server, other, room, listed, left, signal);
+      if (left.length === 0) break;
+      const answered = await askOne(server, other, room, listed, left, signal);
+      // One that is down is waited for once.
+      if (!answered.isThere) others.delete(other);
+      left = answered.left;
     }
     if (left.length === asked.length || asked.length === positions.length) continue;
     forget(server, listed, positions);
@@ -114,7 +118,7 @@ function otherServers({ store, serverName }: RoomServer, room: Room, via: Server
   return [...new Set(named)].filter((name) => name !== via && name !== serverName).slice(0, OTHERS_ASKED_MAX);
 }
 
-/** Asks one server for these events and stores them. Those that are still not good. */
+/** Asks one server for these events and stores them. Those that are still not good, and whether it answers at all. */
 async function askOne(
   server: RoomServer,
   other: ServerName,
@@ -122,7 +126,7 @@ async function askOne(
   listed: ListedState,
   positions: readonly number[],
   signal: AbortSignal,
-): Promise<number[]> {
+): Promise<{ readonly left: readonly number[]; readonly isThere: boolean }> {
   const ingest = new EventIngest(server, {
     roomVersion: room.version,
     roomId: room.roomId,
@@ -159,7 +163,7 @@ async function askOne(
   const left = positions.filter((position) => !isGood(position));
   const events = positions.length - left.length;
   if (events > 0) server.log.info({ room: room.roomId, other, events }, 'another server had good copies of bad events');
-  return left;
+  return { left, isThere: !isGone };
 }
 
 /** What is not judged yet of these comes again, from a server that does not lie. */
