@@ -179,6 +179,7 @@ async function startLocked(config: Config): Promise<RunningServer> {
         : adminEndpoints(server, {
             token: readAdminToken(config.admin.tokenFile),
             processReport: () => ({ ...sampler.report(), answers: answerTimes.report() }),
+            tryResyncNow: (roomId) => resyncs.tryNow(roomId),
           }),
   };
   const http = await startHttpServer({

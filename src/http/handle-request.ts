@@ -7,9 +7,16 @@
 import type { ApiRequest, ApiResponse, Endpoint, HttpMethod } from '../api/endpoint.js';
 import { MatrixError } from '../kernel/matrix/matrix-error.js';
 import { crashBeforeAnswer, crashHalfSent, watchesCrashPoints } from '../store/crash/crash-points.js';
+import { DiskError } from '../store/folder/store-error.js';
 import { corsHeaders, isCrossOriginPath } from './cors.js';
 import { type Exchange, openExchange } from './exchange.js';
-import { BUSY_RETRY_AFTER_MS, type HttpLimits, type HttpLog, REFUSED_BODY_DRAIN_BYTES_MAX } from './limits.js';
+import {
+  BUSY_RETRY_AFTER_MS,
+  DISK_RETRY_AFTER_MS,
+  type HttpLimits,
+  type HttpLog,
+  REFUSED_BODY_DRAIN_BYTES_MAX,
+} from './limits.js';
 import { type BodyBudget, bodyTooLarge, readBody } from './read-body.js';
 import type { Route, Router } from './router.js';
 import { type AnswerOptions, internalError, sendAnswer, sendError, sendNoContent } from './send-answer.js';
@@ -173,7 +180,7 @@ async function answerFailure(
 ): Promise<void> {
   if (!(error instanceof MatrixError)) logFailure(listener, exchange, head, error);
   if (!exchange.open) return;
-  const answered = error instanceof MatrixError ? error : internalError();
+  const answered = errorToAnswer(error);
   const options = answerOptions(listener, head);
   const allow = answered.status === 405 ? { allow: listener.router.methodsAt(head.path).join(', ') } : {};
   await sendError(exchange, answered, {
@@ -181,6 +188,14 @@ async function answerFailure(
     headers: { ...options.headers, ...allow },
     closeConnection: options.closeConnection === true || !canDrain(head, answered),
   });
+}
+
+function errorToAnswer(error: unknown): MatrixError {
+  if (error instanceof MatrixError) return error;
+  if (!(error instanceof DiskError)) return internalError();
+  // The client is to try again, and its user to know that it is not his fault. Paths are the operator's business.
+  const words = 'This server cannot write to its disk now, which may be full: nothing was changed, try again later.';
+  return new MatrixError(503, 'M_UNKNOWN', words, { retry_after_ms: DISK_RETRY_AFTER_MS });
 }
 
 /** Whether what is left of a refused request's body is little enough to receive and throw away. */

@@ -22,6 +22,9 @@ export const HTTP_LIMITS: HttpLimits = {
 /** What a 503 at `requestsMax` or `bodyBytesTotalMax` asks its caller to wait: long enough for a burst to pass. */
 export const BUSY_RETRY_AFTER_MS = 2_000;
 
+/** The same where the disk is full: somebody must make room first. */
+export const DISK_RETRY_AFTER_MS = 30_000;
+
 /**
  * A refused request's body up to this size is received and thrown away, so that the caller can read the answer and use
  * the connection again. Beyond it the connection is closed after the answer.

@@ -4,22 +4,24 @@
  */
 
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
-import { eventIdOfHash } from '../kernel/matrix/event-key.js';
 import type { EventId, ServerName } from '../kernel/matrix/ids.js';
+import { atMinimumPace } from '../remote/minimum-pace.js';
 import { RemoteError } from '../remote/remote-error.js';
 import { requestEvent, requestStateBefore } from '../remote/state-requests.js';
 import { putIngestRefusals, removeEvent } from '../room/intake/apply-judgements.js';
 import type { IngestRefusal } from '../room/intake/ingest-events.js';
 import { EventIngest } from '../room/intake/ingest-events.js';
 import type { RoomServer } from '../room/room-server.js';
-import { setEventStatuses, Verdict } from '../store/event-status.js';
-import { loadRecord } from '../store/events.js';
+import { RecordFlag } from '../store/event-record.js';
+import { eventVerdict, setEventStatuses, Verdict } from '../store/event-status.js';
+import { eventNidOf, loadRecord } from '../store/events.js';
 import type { EventNid } from '../store/nids.js';
 import { NO_EVENT } from '../store/nids.js';
 import type { Room } from '../store/rooms.js';
-import { keyAt } from '../workers/event-index.js';
+import { refusals, removeRefusal } from '../store/rooms.js';
+import { askOthers } from './ask-others.js';
 import type { ListedState } from './list-state.js';
-import { listedVerdicts, nidAt } from './list-state.js';
+import { idAt, listedVerdicts, nidAt } from './list-state.js';
 
 /** From this share of missing events on, one `/state` is cheaper than asking for each. */
 const WHOLE_STATE_SHARE = 0.1;
@@ -46,6 +48,7 @@ export async function fetchState(
   const progress = server.progressOf(room.roomId);
   const stages = (['fetching', 'verifying', 'storing'] as const).map((name) => progress.start(name, missing.length));
   const before = { verified: progress.verifiedSignatures, stored: progress.storedEvents, bytes: progress.resyncBytes };
+  let useful = 0;
   const ingest = new EventIngest(server, {
     roomVersion: room.version,
     roomId: room.roomId,
@@ -57,6 +60,7 @@ export async function fetchState(
     // Each listed event may come in both fields.
     eventsMax: 2 * listed.count,
     onProgress: (counts) => {
+      useful = counts.verified + counts.repeated;
       for (const stage of stages) stage.bytes = counts.bytes;
       const [fetching, verifying, storing] = stages;
       if (verifying !== undefined) verifying.done = Math.min(counts.verified, missing.length);
@@ -69,7 +73,9 @@ export async function fetchState(
   });
   if (missing.length >= listed.count * WHOLE_STATE_SHARE) {
     const response = await requestStateBefore(server.client, via, 'state', room.roomId, eventId, signal);
-    await ingest.read(response.body, new Set(['pdus', 'auth_chain']), () => undefined);
+    // Before or now: an event that is stored is as useful as a new one.
+    const body = atMinimumPace(response.body, via, 'state', server.clock, () => useful);
+    await ingest.read(body, new Set(['pdus', 'auth_chain']), () => undefined);
   } else {
     await fetchEvents(server, via, listed, missing, ingest, signal);
   }
@@ -80,6 +86,8 @@ export async function fetchState(
   progress.redactedEvents += result.redacted.length;
   server.store.write((writer) => putIngestRefusals(writer, room.nid, result.dropped, result.redacted));
   requireComplete(server, via, listed, result.dropped);
+  await askOthers(server, via, room, listed, result.dropped, signal);
+  forgetRefusals(server, room);
   for (const name of ['fetching', 'verifying', 'storing'] as const) progress.end(name);
 }
 
@@ -106,9 +114,18 @@ function requireComplete(
   throw new RemoteError('malformed', via, `state: ${withheld} listed events did not come, such as ${example}`);
 }
 
-function idAt(server: RoomServer, listed: ListedState, position: number): EventId {
-  const opaque = server.store.tables.opaque_event_id_by_nid.get(nidAt(listed, position)) as EventId | undefined;
-  return opaque ?? eventIdOfHash(keyAt(listed.index, position));
+/** An event that one server gave in a bad form, and another in a good one, was not refused in the end. */
+function forgetRefusals({ store }: RoomServer, room: Room): void {
+  const taken = [...refusals(store, room.nid)].filter(([eventId, { verdict }]) => {
+    if (verdict !== 'dropped' && verdict !== 'redacted') return false;
+    const nid = eventNidOf(store, eventId as EventId);
+    if (nid === undefined || eventVerdict(store, nid) === Verdict.none) return false;
+    return verdict === 'dropped' || ((loadRecord(store, nid)?.flags ?? 0) & RecordFlag.redacted) === 0;
+  });
+  if (taken.length === 0) return;
+  store.write((writer) => {
+    for (const [eventId] of taken) removeRefusal(writer, room.nid, eventId);
+  });
 }
 
 /**

@@ -5,10 +5,11 @@
  */
 
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { EVENT_KEY_BYTES, eventKeyOf, isHashEventId } from '../kernel/matrix/event-key.js';
+import { EVENT_KEY_BYTES, eventIdOfHash, eventKeyOf, isHashEventId } from '../kernel/matrix/event-key.js';
 import type { EventId, RoomId, ServerName } from '../kernel/matrix/ids.js';
 import { parseEventId } from '../kernel/matrix/ids.js';
 import { HASH_EVENT_ID_BYTES, isHashEventIdAt, writeHashEventKey } from '../kernel/pdu-bytes/hash-event-id.js';
+import { atMinimumPace } from '../remote/minimum-pace.js';
 import { RemoteError } from '../remote/remote-error.js';
 import { ResponseSplitter } from '../remote/split-response.js';
 import { requestStateBefore } from '../remote/state-requests.js';
@@ -18,7 +19,7 @@ import { claimEventKey } from '../store/events.js';
 import type { EventNid } from '../store/nids.js';
 import { takeNumbers } from '../store/open-store.js';
 import type { SharedEventIndex } from '../workers/event-index.js';
-import { EventIndexBuilder } from '../workers/event-index.js';
+import { EventIndexBuilder, keyAt } from '../workers/event-index.js';
 
 /** IDs looked up or written between two turns of the event loop: about 5 ms. */
 const IDS_A_TURN = 2_000;
@@ -74,7 +75,7 @@ export async function listState(
     },
   });
   let bytes = 0;
-  for await (const chunk of response.body) {
+  for await (const chunk of atMinimumPace(response.body, via, 'state_ids', server.clock, () => builder.count)) {
     bytes += chunk.length;
     splitter.push(chunk);
     if (elements > 2 * builder.count + REPEATS_MAX)
@@ -153,6 +154,12 @@ async function internIndex(
       }
     });
   }
+}
+
+/** The ID of a listed event. */
+export function idAt({ store }: RoomServer, listed: ListedState, position: number): EventId {
+  const opaque = store.tables.opaque_event_id_by_nid.get(nidAt(listed, position)) as EventId | undefined;
+  return opaque ?? eventIdOfHash(keyAt(listed.index, position));
 }
 
 /** NID of a listed event. */

@@ -11,7 +11,15 @@ import { SplitError } from '../remote/split-response.js';
 import type { RoomServer } from '../room/room-server.js';
 import type { RoomNid } from '../store/nids.js';
 import type { PartialStateRow, Room } from '../store/rooms.js';
-import { allRooms, joinedServers, loadPartialState, loadRoomByNid, putPartialState } from '../store/rooms.js';
+import {
+  allRooms,
+  isServerJoined,
+  joinedServers,
+  loadPartialState,
+  loadRoomByNid,
+  putPartialState,
+  putRoom,
+} from '../store/rooms.js';
 import { partialRoom, resyncRoom } from './resync-room.js';
 
 /** Resyncs that run at once; the others wait their turn. */
@@ -36,6 +44,19 @@ export function serversOfRound(
   const others = [...new Set([...known, ...servers])].filter((name) => name !== joinedVia && name !== serverName);
   const first = others.length === 0 ? 0 : (attempts * (SERVERS_A_ROUND_MAX - 1)) % others.length;
   return [joinedVia, ...others.slice(first), ...others.slice(0, first)].slice(0, SERVERS_A_ROUND_MAX);
+}
+
+/** Every server of a round failed. */
+class RoundFailed extends Error {
+  override readonly name = 'RoundFailed';
+  /** Most of them say that we are not in the room. */
+  readonly isNotForUs: boolean;
+
+  constructor(failures: readonly Error[]) {
+    super(failures.map(({ message }) => message).join('; '));
+    const refusals = failures.filter((error) => error instanceof RemoteError && error.status === 403);
+    this.isNotForUs = refusals.length * 2 > failures.length;
+  }
 }
 
 interface Run {
@@ -114,6 +135,21 @@ export class Resyncs {
     }
   }
 
+  /**
+   * Starts a room's resync now, whatever its back-off says, and as if no server had failed: the waits begin anew, and the
+   * keys of servers that did not answer are asked for again. One that runs goes on as it is.
+   */
+  tryNow(roomId: Room['roomId']): void {
+    const { store, keys } = this.#server;
+    const room = partialRoom(this.#server, roomId);
+    const row = room === undefined ? undefined : loadPartialState(store, room.nid);
+    if (room === undefined || row === undefined) return;
+    if (row.attempts > 0 || row.nextTryTs > 0)
+      store.write((writer) => putPartialState(writer, room.nid, { ...row, attempts: 0, nextTryTs: 0 }));
+    keys.forgetFailures([row.joinedVia, ...row.servers]);
+    this.start(roomId);
+  }
+
   /** Ends what runs; all of it can be resumed. */
   async close(): Promise<void> {
     this.#closed = true;
@@ -142,7 +178,7 @@ export class Resyncs {
   async #run(room: Room, signal: AbortSignal): Promise<void> {
     const row = this.#beginRound(room);
     if (row === undefined) return;
-    const failures: string[] = [];
+    const failures: Error[] = [];
     for (const via of serversOfRound(this.#server, room, row)) {
       if (await this.#through(room, via, signal, failures)) {
         this.#server.log.info({ room: room.roomId, via }, 'the room has full state');
@@ -150,7 +186,7 @@ export class Resyncs {
         return;
       }
     }
-    throw new Error(failures.join('; '));
+    throw new RoundFailed(failures);
   }
 
   /** The room's row, no longer backing off: whoever asks for full state now waits for this round. */
@@ -163,7 +199,7 @@ export class Resyncs {
     return begun;
   }
 
-  async #through(room: Room, via: ServerName, signal: AbortSignal, failures: string[]): Promise<boolean> {
+  async #through(room: Room, via: ServerName, signal: AbortSignal, failures: Error[]): Promise<boolean> {
     try {
       await resyncRoom(this.#server, room, via, signal);
       return true;
@@ -172,16 +208,17 @@ export class Resyncs {
       this.#server.progressOf(room.roomId).fail();
       if (!(error instanceof RemoteError || error instanceof SplitError || error instanceof RangeError)) throw error;
       this.#server.log.warn({ room: room.roomId, via, error: error.message }, 'resync through this server failed');
-      failures.push(error instanceof RemoteError ? error.message : `${via}: ${error.message}`);
+      failures.push(error instanceof RemoteError ? error : new Error(`${via}: ${error.message}`, { cause: error }));
       return false;
     }
   }
 
   /** A whole round failed, or something unforeseen did: later again. */
   #failed(room: Room, error: unknown): void {
-    const { store, clock, random, log } = this.#server;
+    const { store, clock, random, log, progressOf } = this.#server;
     const reason = error instanceof Error ? error.message : String(error);
     log.error({ room: room.roomId, err: error }, 'resync failed; it will be tried again');
+    progressOf(room.roomId).failure = reason;
     const row = loadPartialState(store, room.nid);
     if (row === undefined) return;
     const attempts = row.attempts + 1;
@@ -195,6 +232,22 @@ export class Resyncs {
       log.error({ room: room.roomId, err: failure }, 'the schedule of a resync could not be stored');
     }
     this.#onFailedForNow(room.nid);
+    if (error instanceof RoundFailed && error.isNotForUs) void this.#pauseUnlessJoined(room);
     this.#startAt(room.roomId, next);
+  }
+
+  /** Others removed our last user, and most servers say that we are out: it waits until one of ours is back. */
+  async #pauseUnlessJoined({ roomId }: Room): Promise<void> {
+    const { store, queues, serverName, log } = this.#server;
+    await queues
+      .run(roomId, async () => {
+        const room = partialRoom(this.#server, roomId);
+        if (room === undefined || isServerJoined(store, room.nid, serverName)) return;
+        store.write((writer) => putRoom(writer, room.nid, { ...room, residency: 'paused' }));
+        this.#paused.add(room.nid);
+        log.info({ room: roomId }, 'the resync is paused: none of our users is in the room');
+      })
+      // The next round says the same.
+      .catch((error: unknown) => log.error({ room: roomId, err: error }, 'a resync could not be paused'));
   }
 }

@@ -55,6 +55,8 @@ export interface KeyRing {
    * are not asked again. Rejects only with the signal's reason.
    */
   fetchFromOrigins(servers: readonly ServerName[], signal?: AbortSignal): Promise<void>;
+  /** Servers that did not answer, or had no key, are asked again when they are needed; so are all notaries. */
+  forgetFailures(servers: Iterable<ServerName>): void;
   /** A stored key, ours included; it may be lapsed or an old one. */
   lookup(server: ServerName, keyId: KeyId): StoredKey | undefined;
   /** A key that is good for a request now, fetched when it is missing. */
@@ -314,6 +316,16 @@ export function createKeyRing(options: KeyRingOptions): KeyRing {
         servers.filter((server) => server !== own.serverName).map((server) => [server, new Map()]),
       );
       await waitUnlessAborted(runFetch(wanted, 'origins'), signal);
+    },
+    forgetFailures: (servers) => {
+      for (const notary of notaries) {
+        noAnswer.succeeded(notary);
+        noAnswer.succeeded(`notary ${notary}`);
+      }
+      for (const server of servers) {
+        noAnswer.succeeded(server);
+        noKeyAtOrigin.succeeded(server);
+      }
     },
     lookup: (server, keyId) => {
       if (server !== own.serverName) return serverKey(store, server, keyId);

@@ -113,14 +113,21 @@ export function requestStateBefore(
   });
 }
 
-/** One event as the other server has it: its JSON, byte for byte. Rejects with RemoteError. */
+/** One event as the other server has it: its JSON, byte for byte, within `waitMs` where that is given. Rejects with RemoteError. */
 export async function requestEvent(
   client: FederationClient,
   server: ServerName,
   eventId: EventId,
   signal?: AbortSignal,
+  waitMs?: number,
 ): Promise<Buffer> {
-  const answer = await client.requestStream(server, { method: 'GET', path: path('v1', 'event', eventId), signal });
+  const answer = await client.requestStream(server, {
+    method: 'GET',
+    path: path('v1', 'event', eventId),
+    signal,
+    firstByteTimeoutMs: waitMs,
+    totalTimeoutMs: waitMs,
+  });
   const pdus = await pdusIn(server, answer, 'pdus', EVENT_ANSWER_BYTES_MAX, 2);
   const [pdu] = pdus;
   if (pdu === undefined || pdus.length > 1) throw new RemoteError('malformed', server, 'event: not exactly one PDU');

@@ -81,7 +81,10 @@ export function persistEvent(writer: StoreWriter, room: StateRoom, row: RoomRow,
   if (currentGroup !== row.currentGroup)
     addJoinedCounts(writer, room.nid, joinedChanges(writer, row.currentGroup, currentGroup));
   if (plan.extremities !== undefined) {
-    const residency = residencyAfter(row.residency, isServerJoined(writer, room.nid, plan.ownServer));
+    const isOurs = isServerJoined(writer, room.nid, plan.ownServer);
+    // What others say of our last user while the state is partial may be wrong: only the full state tells.
+    const isUncertain = plan.partial && serverNameOf(record.sender) !== plan.ownServer;
+    const residency = residencyAfter(row.residency, isOurs, isUncertain);
     putRoom(writer, room.nid, { ...row, residency, extremities: plan.extremities, currentGroup });
   }
   if (verdict === undefined) showAccepted(writer, room, plan.nid);
@@ -148,10 +151,14 @@ export function showAccepted(writer: StoreWriter, room: StateRoom, nid: EventNid
   refreshRedactions(writer, room, nid);
 }
 
-/** partial-state -> paused when our last user leaves; paused -> partial-state when one of our users is back. */
-function residencyAfter(residency: Residency, isOurs: boolean): Residency {
-  if (residency === 'partial-state' || residency === 'paused') return isOurs ? 'partial-state' : 'paused';
-  return residency;
+/**
+ * partial-state -> paused when our last user leaves, and not when others remove him by what is not certain yet;
+ * paused -> partial-state when one of our users is back.
+ */
+function residencyAfter(residency: Residency, isOurs: boolean, isUncertain: boolean): Residency {
+  if (residency === 'full-state' || residency === 'absent') return residency;
+  if (isOurs) return 'partial-state';
+  return isUncertain ? residency : 'paused';
 }
 
 /** How the number of joined members of each server changes between two states. */

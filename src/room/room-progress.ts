@@ -43,6 +43,8 @@ export class RoomProgress {
   readonly #clock: () => number;
   /** The server that is being asked. */
   server: string | undefined;
+  /** Why the last round failed; also where a full disk keeps it from being stored. */
+  failure: string | undefined;
   sendJoinBytes = 0;
   resyncBytes = 0;
   verifiedSignatures = 0;

@@ -156,3 +156,58 @@ describe('a second user who joins while a resync runs', () => {
     expect(joiner.members(room)).toEqual(expect.arrayContaining([`${BOB} join`, `${DORA} ban`]));
   });
 });
+
+describe('our last user who is removed by others while the state is partial', () => {
+  const remove = async (sender: string, prev: EventId, membership = 'leave') => {
+    joins.set(BOB, ownJoin);
+    const removal = member(sender, BOB, membership, prev);
+    expect((await joiner.receive(room, 'hs3', removal.json)).get(removal.eventId)).toEqual({});
+    expect(joiner.verdict(removal.eventId)).toBe('accepted');
+    expect(localMembership(joiner.store, BOB, joiner.room(room).nid)?.membership).toBe(membership);
+    expect(joiner.room(room).residency).toBe('partial-state');
+    return removal;
+  };
+
+  it.each(['leave', 'ban'])(
+    'falsely (%s) is back when the resync is complete, with what was said since',
+    async (how) => {
+      const removal = await remove(MALLORY, ownJoin, how);
+      const said = message(CAROL, removal.eventId);
+      await joiner.receive(room, 'hs3', said.json);
+      expect(joiner.room(room).residency).toBe('partial-state');
+      expect(await joiner.resync(room)).toEqual([true]);
+      expect([removal, said].map(({ eventId }) => joiner.verdict(eventId))).toEqual(['rejected', 'accepted']);
+      expect(localMembership(joiner.store, BOB, joiner.room(room).nid)?.membership).toBe('join');
+      expect(joiner.members(room)).toContain(`${BOB} join`);
+    },
+  );
+
+  it('truly is out when the resync is complete', async () => {
+    const removal = await remove(ALICE, ownJoin);
+    expect(await joiner.resync(room)).toEqual([true]);
+    expect(joiner.verdict(removal.eventId)).toBe('accepted');
+    expect(joiner.room(room).residency).toBe('full-state');
+    expect(joiner.members(room)).toContain(`${BOB} leave`);
+  });
+
+  it('truly, and whom most servers call out of the room: the resync is paused, and nothing is asked any more', async () => {
+    await remove(ALICE, ownJoin);
+    resident.script = ({ endpoint }) =>
+      endpoint === 'state_ids' ? answers('{"errcode":"M_FORBIDDEN"}', 403) : undefined;
+    expect(await joiner.resync(room)).toEqual([false]);
+    await joiner.server.queues.run(room.roomId, async () => undefined);
+    expect(joiner.room(room).residency).toBe('paused');
+    expect(joiner.row(room)?.lastFailure).toMatch(/hs1: answered 403 M_FORBIDDEN/);
+  });
+
+  it('is not given up because servers are down', async () => {
+    await remove(MALLORY, ownJoin);
+    resident.script = ({ endpoint }) => (endpoint === 'state_ids' ? answers('down', 503) : undefined);
+    expect(await joiner.resync(room)).toEqual([false]);
+    await joiner.server.queues.run(room.roomId, async () => undefined);
+    expect(joiner.room(room).residency).toBe('partial-state');
+    resident.script = () => undefined;
+    expect(await joiner.resync(room)).toEqual([true]);
+    expect(joiner.members(room)).toContain(`${BOB} join`);
+  });
+});

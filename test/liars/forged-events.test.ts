@@ -89,12 +89,17 @@ describe('in a state that is answered', () => {
     const first = ids(room.pdu(second).auth_events).find((id) => room.pdu(id).state_key === CAROL) as EventId;
     const firstPdu = JSON.stringify(room.pdu(first));
     const signatures = { hs3: { 'ed25519:a': 'A'.repeat(86) } };
-    await resyncBeside(room, {
-      state: changed(
-        (pdu) => JSON.stringify(pdu) === firstPdu,
-        (pdu) => ({ ...pdu, signatures }),
-      ),
-    });
+    const spoilt = answers(JSON.stringify({ pdus: [{ ...room.pdu(first), signatures }] }));
+    await resyncBeside(
+      room,
+      {
+        state: changed(
+          (pdu) => JSON.stringify(pdu) === firstPdu,
+          (pdu) => ({ ...pdu, signatures }),
+        ),
+      },
+      (uri) => (uri.endsWith(first) ? spoilt : undefined),
+    );
     expect(joiner.refusal(room, first)).toMatchObject({ verdict: 'dropped', code: 'bad-signature' });
     expect(joiner.refusal(room, second)).toMatchObject({ verdict: 'dropped', code: 'auth-event-missing' });
     expect([joiner.verdict(first), joiner.verdict(second)]).toEqual(['none', 'none']);
@@ -110,18 +115,10 @@ describe('in a state that is answered', () => {
     await joiner.join(honest, 'hs3');
     // The topic came with the join; the member of hs3 comes with the resync.
     const carol = room.id('m.room.member', CAROL);
-    lie(
-      room,
-      {
-        state: changed(
-          ({ state_key: key }) => key === CAROL,
-          (pdu) => ({
-            ...pdu,
-            content: { membership: 'join', displayname: 'forged' },
-          }),
-        ),
-      },
-      () => undefined,
+    const forged = (pdu: JsonObject) => ({ ...pdu, content: { membership: 'join', displayname: 'forged' } });
+    const every = answers(JSON.stringify({ pdus: [forged(room.pdu(carol))] }));
+    lie(room, { state: changed(({ state_key: key }) => key === CAROL, forged) }, (uri) =>
+      uri.endsWith(carol) ? every : undefined,
     );
     expect(await joiner.resync(room, honest)).toEqual([true, true]);
     expect(joiner.refusal(room, carol)).toMatchObject({ verdict: 'redacted', code: 'content-hash-mismatch' });

@@ -220,10 +220,10 @@ describe('a resynchronisation that goes wrong', () => {
     expect(joiner.members()).toEqual(residentMembers());
   });
 
-  it('completes without a listed event that came and does not verify', async () => {
+  it('completes without a listed event that came and does not verify, from whomever it is asked', async () => {
     await joiner.join();
     joiner.intercept = async (_server, { path }, real) => {
-      if (!path.includes('/state/')) return undefined;
+      if (!path.includes('/state/') && !path.includes('/event/')) return undefined;
       const answer = (await real()) as { pdus: JsonObject[] };
       const signatures = { hs3: { 'ed25519:k': 'A'.repeat(86) } };
       const forged = answer.pdus.map((pdu) => (pdu.state_key === CAROL ? { ...pdu, signatures } : pdu));
@@ -231,6 +231,7 @@ describe('a resynchronisation that goes wrong', () => {
     };
     expect(await joiner.resync()).toBe(true);
     expect(joiner.asked).not.toContain('hs3 state_ids');
+    expect(joiner.asked).toContain('hs3 event');
     expect(joiner.members()).toEqual(residentMembers().filter((member) => member !== `${CAROL} join`));
   });
 

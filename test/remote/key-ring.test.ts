@@ -185,6 +185,18 @@ describe('ensureKeys', () => {
     expect(ring.lookup(name('dead.k.test'), KEY_A)).toBeDefined();
   });
 
+  it('asks a dead server again when its failures are forgotten, and a notary too', async () => {
+    const ring = ringWith();
+    await ring.ensureKeys([need('dead.k.test')]);
+    await ring.ensureKeys([need('dead.k.test')]);
+    expect([asked('dead.k.test'), queries().length]).toEqual([1, 1]);
+    publish('dead.k.test');
+    ring.forgetFailures([name('dead.k.test')]);
+    await ring.ensureKeys([need('dead.k.test')]);
+    expect(asked('dead.k.test')).toBe(2);
+    expect(ring.lookup(name('dead.k.test'), KEY_A)).toBeDefined();
+  });
+
   it('asks notaries in batches of at most 500 servers and keeps the thread free', async () => {
     const servers = Array.from({ length: SERVERS_PER_NOTARY_QUERY_MAX + 101 }, (_, i) => `s${i}.k.test`);
     for (const server of servers) give(server);

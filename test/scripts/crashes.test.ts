@@ -22,6 +22,8 @@ const POINTS = [
   'join-write:2',
   'resync-write:6',
   'answer:PUT /_matrix/client/v3/rooms/{roomId}/send/{eventType}/{txnId}',
+  // Both servers at once: neither has what the other was about to say.
+  'both@stage:fetching:running',
 ];
 
 describe('a server that is killed', () => {

@@ -25,6 +25,13 @@ describe('the self-test at start', () => {
     expect(readdirSync(folder)).toEqual([]);
   });
 
+  it('is made once more where it failed once: a machine that stood still misses deadlines', async () => {
+    vi.spyOn(judging, 'judgeEvents').mockRejectedValueOnce(new Error('too late'));
+    await selfTest(log);
+    expect(judging.judgeEvents).toHaveBeenCalled();
+    expect(readdirSync(folder)).toEqual([]);
+  });
+
   it('refuses to go on when a rule is broken', async () => {
     vi.spyOn(judging, 'judgeEvents').mockImplementation(async (_server, _room, nids) => ({
       verdicts: Array.from(nids, () => 'rejected' as const),

@@ -1,43 +1,78 @@
 /**
- * What a user does while servers are killed: registers, joins, says something, waits for the members, says something
- * more. A request that a crash left without an answer is made again, as clients do; what was answered must hold.
+ * What users do while servers are killed: one registers, joins, says something, waits for the members, says something
+ * more; one of the resident's answers at once and at the end. A request that a crash left without an answer is made again,
+ * as clients do; what was answered must hold.
  */
 
 import { type Api, type ApiAnswer, ApiError, apiOf } from '../api-client.js';
+import type { ServerProcess } from '../server-process.js';
 import type { SupervisedServer } from './supervised-server.js';
 
 /** Before a request is made again that failed, and between two looks at a timeline. */
 const RETRY_MS = 300;
 /** The longest of the server's own suggestions that is waited for: somebody is watching. */
-const RETRY_MS_MAX = 5_000;
+const RETRY_MS_MAX = 1_000;
 const PASSWORD = 'only for this run';
 const USER = 'rehearsal';
 
 export interface Told {
   readonly userId: string;
   readonly accessToken: string;
-  /** Event IDs of the messages that were answered. */
-  readonly messages: readonly string[];
+  /** Event IDs of the messages that were answered: of the joiner's user, and of the resident's. */
+  readonly own: readonly string[];
+  readonly others: readonly string[];
 }
 
-/** Plays the story to its end. */
-export async function playStory(joiner: SupervisedServer, roomId: string, via: string): Promise<Told> {
+/** A server, and what its user or operator needs there. */
+export interface StoryServer {
+  readonly server: SupervisedServer;
+  readonly token: string;
+}
+
+/** Plays the story to its end. While the server says that it cannot tell now, its operator has it try again at once. */
+export async function playStory(
+  { server: joiner, token: adminToken }: StoryServer,
+  { server: resident, token: residentToken }: StoryServer,
+  roomId: string,
+  via: string,
+): Promise<Told> {
   const session = await persistently(async () => signIn((await joiner.up()).urls.client));
   const room = encodeURIComponent(roomId);
   const ask = <T>(request: (api: Api) => Promise<T>): Promise<T> =>
     persistently(async () => request(apiOf((await joiner.up()).urls.client, session.accessToken)));
   await ask((api) => api.post(`/_matrix/client/v3/join/${room}?server_name=${via}&via=${via}`, {}));
-  const messages: string[] = [];
-  const say = async (body: string): Promise<void> => {
+  const [own, others]: [string[], string[]] = [[], []];
+  const askResident: typeof ask = (request) =>
+    persistently(async () => request(apiOf((await resident.up()).urls.client, residentToken)));
+  const say = async (body: string, by = ask, said = own): Promise<void> => {
     const path = `/_matrix/client/v3/rooms/${room}/send/m.room.message/${encodeURIComponent(body)}`;
-    const { json } = await ask((api) => api.put(path, { msgtype: 'm.text', body }));
-    messages.push((json as { event_id: string }).event_id);
+    const { json } = await by((api) => api.put(path, { msgtype: 'm.text', body }));
+    said.push((json as { event_id: string }).event_id);
   };
   await say('at-once');
+  await say('welcome', askResident, others);
   await say('at-once-again');
-  await ask((api) => api.get(`/_matrix/client/v3/rooms/${room}/members`));
+  await ask(async (api) => {
+    try {
+      await api.get(`/_matrix/client/v3/rooms/${room}/members`);
+    } catch (error) {
+      if (error instanceof ApiError && error.status === 503) await hurry(await joiner.up(), adminToken, room);
+      throw error;
+    }
+  });
   await say('complete');
-  return { ...session, messages };
+  await say('welcome-again', askResident, others);
+  return { ...session, own, others };
+}
+
+/** Ends the back-off of the room's resync, which began because a server was killed. */
+async function hurry({ urls }: ServerProcess, adminToken: string, room: string): Promise<void> {
+  try {
+    await apiOf(urls.admin, adminToken).post(`/_joinery/admin/v1/rooms/${room}/resync`, {});
+  } catch (error) {
+    // 400: it is complete since.
+    if (!(error instanceof ApiError) || error.status !== 400) throw error;
+  }
 }
 
 async function signIn(url: string): Promise<{ userId: string; accessToken: string }> {

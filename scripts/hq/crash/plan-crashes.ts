@@ -16,10 +16,10 @@ const WRITES_TRIED_MAX = 8;
 const WRITES_SHARE = 0.75;
 /** Moments of the joiner at which both processes end. */
 const BOTH_AT = ['stage:send_join:running', 'stage:fetching:running', 'stage:authorising:running'];
-/** Answers of the resident to a joiner. */
-const RESIDENT_ANSWERS = /^(answer|half-sent):.*\/(make_join|send_join|state_ids|state|event)\//;
-/** Answers of the joiner to its user. */
-const JOINER_ANSWERS = /^answer:.*\/(join\/|send\/\{eventType\}|members)/;
+/** Answers of the resident to the joiner: to its questions, and to what it sends. */
+const RESIDENT_ANSWERS = /^(answer|half-sent):.*\/(make_join|send_join|state_ids|state|event|send)\//;
+/** Answers of the joiner: to its user, and to a server that sends. */
+const JOINER_ANSWERS = /^answer:.*\/(join\/|send\/\{|members)/;
 
 /** The crash that `[joiner@|resident@|both@]POINT` names. */
 export function parseCrash(text: string): Crash {

@@ -23,7 +23,7 @@ export function resyncReport(server: RoomServer, roomId: RoomId): JsonObject {
     server: progress.server ?? null,
     attempts: row?.attempts ?? 0,
     next_try_ts: row?.nextTryTs ?? 0,
-    last_failure: row?.lastFailure ?? null,
+    last_failure: row === undefined ? null : (progress.failure ?? row.lastFailure ?? null),
     send_join_bytes: progress.sendJoinBytes,
     resync_bytes: progress.resyncBytes,
     counts: {

@@ -46,6 +46,8 @@ export interface IngestOptions {
   readonly pushed: boolean;
   readonly lane: Lane;
   readonly index: SharedEventIndex | undefined;
+  /** Whole copies take the place of stored events whose content hash failed, see store-verified.ts; default false. */
+  readonly replaceRedacted?: boolean;
   /** Most elements of a body that is read; default EVENTS_MAX. */
   readonly eventsMax?: number;
   /** Told as things happen, with totals so far. */
@@ -171,12 +173,12 @@ export class EventIngest {
 
   /** `fetched`: the keys that were missing the first time and have been asked for. */
   #start(field: string, batch: PduBatch, fetched: readonly KeyNeed[] | undefined): void {
-    const { roomVersion, roomId, stateOnly, pushed, index, lane } = this.#options;
+    const { roomVersion, roomId, stateOnly, pushed, index, lane, replaceRedacted = false } = this.#options;
     const place: { field: string; output: VerifyPdusOutput | undefined } = { field, output: undefined };
     this.#started.push(place);
     this.#verifying += 1;
     this.#server.pool
-      .run('verifyPdus', { roomVersion, roomId, batch, stateOnly, pushed, fetched, index }, lane)
+      .run('verifyPdus', { roomVersion, roomId, batch, stateOnly, pushed, fetched, index, replaceRedacted }, lane)
       .then((output) => {
         place.output = output;
         if (output.needs.length > 0) this.#park(field, output);
@@ -235,7 +237,7 @@ export class EventIngest {
   }
 
   async #write(batches: readonly { field: string; output: VerifyPdusOutput }[]): Promise<void> {
-    const { roomNid, index } = this.#options;
+    const { roomNid, index, replaceRedacted = false } = this.#options;
     // What waits for keys comes again in other batches; an empty write would hold up the keys' own.
     const stored = !batches.some(({ output }) => hasEventsToStore(output))
       ? batches.map(() => [])
@@ -243,7 +245,7 @@ export class EventIngest {
           batches.map(({ output }) => {
             // With the events: they are not looked at again once they are stored.
             putIngestRefusals(writer, roomNid, [], output.redacted);
-            return storeVerified(writer, roomNid, output, index);
+            return storeVerified(writer, roomNid, output, index, replaceRedacted);
           }),
         );
     for (const [i, { field, output }] of batches.entries()) {

@@ -4,11 +4,18 @@
  */
 
 import { EVENT_KEY_BYTES } from '../../kernel/matrix/event-key.js';
-import { RECORD_HEADER_BYTES } from '../../store/event-record.js';
-import { eventStatuses, StatusBit, setEventStatuses, VERDICT_BITS, Verdict } from '../../store/event-status.js';
-import { eventNidOfKey, putEventKey } from '../../store/events.js';
+import { RECORD_HEADER_BYTES, RecordFlag, recordAuthNids, recordIsRedacted } from '../../store/event-record.js';
+import {
+  eventStatuses,
+  eventVerdict,
+  StatusBit,
+  setEventStatuses,
+  VERDICT_BITS,
+  Verdict,
+} from '../../store/event-status.js';
+import { eventNidOfKey, loadRecord, putEventKey } from '../../store/events.js';
 import type { EventNid, RoomNid } from '../../store/nids.js';
-import type { StoreWriter } from '../../store/open-store.js';
+import type { StoreReader, StoreWriter } from '../../store/open-store.js';
 import { takeNumbers } from '../../store/open-store.js';
 import type { SharedEventIndex } from '../../workers/event-index.js';
 import type { VerifyPdusOutput } from '../../workers/jobs/verified-batch.js';
@@ -25,12 +32,33 @@ export interface StoredEvent {
   readonly isNew: boolean;
 }
 
+/** Types whose content auth rules look at: what others rest on is not changed once it is judged. */
+const AUTH_TYPES: ReadonlySet<string> = new Set([
+  'm.room.create',
+  'm.room.member',
+  'm.room.power_levels',
+  'm.room.join_rules',
+  'm.room.third_party_invite',
+]);
+
+/**
+ * Whether the first copy of an event had a bad content hash, so that only its redacted form counts, and a whole copy may
+ * take its place: it is the same event, for the ID is made of the redacted form, which holds the content's hash. Only
+ * where no verdict can rest on what the content says.
+ */
+export function mayBeReplaced(reader: StoreReader, nid: EventNid): boolean {
+  const record = loadRecord(reader, nid);
+  if (record === undefined || (record.flags & RecordFlag.redacted) === 0) return false;
+  return eventVerdict(reader, nid) === Verdict.unjudged || !AUTH_TYPES.has(record.type);
+}
+
 /** Stores what was verified in one batch; with an index, only events that it lists. */
 export function storeVerified(
   writer: StoreWriter,
   room: RoomNid,
   output: VerifyPdusOutput,
   index: SharedEventIndex | undefined,
+  replaceRedacted = false,
 ): StoredEvent[] {
   const { tables } = writer;
   const bytes = Buffer.from(output.bytes.buffer, output.bytes.byteOffset, output.bytes.length);
@@ -49,6 +77,7 @@ export function storeVerified(
     if (index !== undefined && position < 0) continue;
     const nid = index === undefined ? internKey(writer, keys, i, numbers) : (index.nids[position] as EventNid);
     if (known(nid) !== Verdict.none || fresh.has(nid)) {
+      if (replaceRedacted && outcome === Outcome.verified) replaceRecord(writer, room, nid, output, i);
       stored.push({ number: i, nid, isNew: false });
       continue;
     }
@@ -74,6 +103,20 @@ export function storeVerified(
   numbers.close();
   setEventStatuses(writer, [...fresh], () => Verdict.unjudged | StatusBit.outlier);
   return stored;
+}
+
+/** Puts a whole copy, PDU i, in the place of one that counts in its redacted form only. */
+function replaceRecord(writer: StoreWriter, room: RoomNid, nid: EventNid, output: VerifyPdusOutput, i: number): void {
+  const former = writer.tables.event_record_by_nid.get(nid) as Buffer | undefined;
+  const record = Buffer.from(output.records.slice(output.recordOffsets[i], output.recordOffsets[i + 1]));
+  if (former === undefined || recordIsRedacted(record) || !mayBeReplaced(writer, nid)) return;
+  record.writeUInt32LE(room, 0);
+  // The same auth events, by the numbers that they have here.
+  const auth = recordAuthNids(former);
+  for (const [n, authNid] of auth.entries()) record.writeUInt32LE(authNid, RECORD_HEADER_BYTES + 4 * n);
+  const start = output.offsets[i] as number;
+  writer.tables.event_body_by_nid.put(nid, output.bytes.slice(start, start + (output.lengths[i] as number)));
+  writer.tables.event_record_by_nid.put(nid, record);
 }
 
 /** Verdicts as they were before this write; status pages are read once for neighbouring NIDs. */

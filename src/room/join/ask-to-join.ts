@@ -13,6 +13,7 @@ import type { RoomVersionRules } from '../../kernel/matrix/room-versions.js';
 import { ROOM_VERSIONS, roomVersionRules } from '../../kernel/matrix/room-versions.js';
 import type { SignedEvent } from '../../kernel/signatures/sign-pdu.js';
 import { hashAndSignPdu } from '../../kernel/signatures/sign-pdu.js';
+import { atMinimumPace } from '../../remote/minimum-pace.js';
 import { RemoteError } from '../../remote/remote-error.js';
 import { makeJoin, sendJoin } from '../../remote/state-requests.js';
 import { internRoom } from '../../store/rooms.js';
@@ -20,6 +21,8 @@ import { buildEvent } from '../build-event.js';
 import { EventIngest } from '../intake/ingest-events.js';
 import type { RoomProgress } from '../room-progress.js';
 import type { RoomServer } from '../room-server.js';
+import { checkAuthChain } from './check-auth-chain.js';
+import { checkPrevEvents } from './check-prev-events.js';
 import { checkTemplate } from './check-template.js';
 import type { JoinRequest } from './join-room.js';
 import { judgeJoinState } from './judge-join-state.js';
@@ -107,6 +110,9 @@ async function receiveState(
     server.store.writeInBackground((writer) => internRoom(writer, roomId)),
     sendJoin(server.client, candidate, roomId, join.eventId, join.json, request.partial),
   ]);
+  const prevs = request.partial ? checkPrevEvents(server, rules, candidate, join) : Promise.resolve();
+  prevs.catch(() => undefined);
+  let useful = 0;
   const ingest = new EventIngest(server, {
     roomVersion: rules.version,
     roomId,
@@ -116,6 +122,7 @@ async function receiveState(
     lane: 'interactive',
     index: undefined,
     onProgress: (counts) => {
+      useful = counts.verified + counts.repeated;
       stage.done = counts.stored;
       stage.bytes = counts.bytes;
     },
@@ -127,7 +134,7 @@ async function receiveState(
   // The candidate first: it is there, and has the first message while thousands of others wait for theirs.
   const names = new Set<ServerName>([candidate]);
   await ingest.read(
-    response.body,
+    atMinimumPace(response.body, candidate, 'send_join', server.clock, () => useful),
     new Set(['state', 'auth_chain', 'servers_in_room']),
     (field, value) => {
       if (field === 'members_omitted') omitted = value;
@@ -138,6 +145,7 @@ async function receiveState(
     },
   );
   const result = await ingest.finish();
+  await prevs;
   stage.bytes = result.bytes;
   progress.sendJoinBytes = result.bytes;
   progress.verifiedSignatures += result.verified;
@@ -151,6 +159,7 @@ async function receiveState(
     throw new RemoteError('malformed', candidate, 'send_join: servers_in_room is missing or empty');
   names.delete(server.serverName);
   const judged = await judgeJoinState(server, rules, { roomId, roomNid, userId: request.userId }, join, result);
+  if (!omitted) checkAuthChain(server, rules, judged);
   return {
     roomNid,
     membersOmitted: omitted,

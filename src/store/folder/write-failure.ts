@@ -4,7 +4,7 @@
  */
 
 import { statfsSync } from 'node:fs';
-import { StoreError } from './store-error.js';
+import { DiskError } from './store-error.js';
 
 /** As lmdb words EIO and ENOSPC. */
 const DISK_ERROR = /input\/output error|no space left/i;
@@ -12,10 +12,10 @@ const DISK_ERROR = /input\/output error|no space left/i;
 /** It comes a turn of the event loop later, or never where another transaction took it. */
 const COMMIT_ERROR_MS_MAX = 1_000;
 
-/** The error to throw for one that a write ended with: a StoreError for the disk's, else the same. */
+/** The error to throw for one that a write ended with: a DiskError for the disk's, else the same. */
 export function writeFailure(storePath: string, error: unknown): unknown {
   if (!(error instanceof Error) || !DISK_ERROR.test(error.message)) return error;
-  return new StoreError(
+  return new DiskError(
     `cannot write to ${storePath}: ${error.message}; ${freeBytes(storePath)} bytes are free on its disk. Nothing of this write was kept`,
     { cause: error },
   );

@@ -5,6 +5,7 @@
  * The store may have changed by the time the main thread writes: it looks again (intake/store-verified.ts).
  */
 
+import { recordIsRedacted } from '../../store/event-record.js';
 import { eventStatusPages, VERDICT_BITS, Verdict } from '../../store/event-status.js';
 import { eventNidOfKey } from '../../store/events.js';
 import type { EventNid } from '../../store/nids.js';
@@ -15,7 +16,11 @@ import { positionOf } from '../event-index.js';
 /** Whether an event key (32 bytes) has a verified event; valid for one batch. With an index, only what it lists counts. */
 export type IsStored = (eventKey: Buffer) => boolean;
 
-export function storedAlready(reader: StoreReader, index: SharedEventIndex | undefined): IsStored {
+export function storedAlready(
+  reader: StoreReader,
+  index: SharedEventIndex | undefined,
+  exceptRedacted: boolean,
+): IsStored {
   const statusOf = eventStatusPages(reader);
   const nidOf = (eventKey: Buffer): EventNid | undefined => {
     if (index === undefined) return eventNidOfKey(reader, eventKey);
@@ -24,6 +29,8 @@ export function storedAlready(reader: StoreReader, index: SharedEventIndex | und
   };
   return (eventKey) => {
     const nid = nidOf(eventKey);
-    return nid !== undefined && (statusOf(nid) & VERDICT_BITS) !== Verdict.none;
+    if (nid === undefined || (statusOf(nid) & VERDICT_BITS) === Verdict.none) return false;
+    const record = exceptRedacted ? reader.tables.event_record_by_nid.getBinaryFast(nid) : undefined;
+    return record === undefined || !recordIsRedacted(record);
   };
 }

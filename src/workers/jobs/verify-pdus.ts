@@ -23,6 +23,8 @@ export interface VerifyPdusInput extends Demands {
   readonly batch: PduBatch;
   /** With it, NIDs are filled in; without it, the keys of auth events come back. */
   readonly index: SharedEventIndex | undefined;
+  /** A stored event whose content hash failed does not count as stored: this copy may be whole. */
+  readonly replaceRedacted?: boolean;
 }
 
 export function verifyPdus(input: VerifyPdusInput, context: WorkerContext): VerifyPdusOutput {
@@ -32,7 +34,7 @@ export function verifyPdus(input: VerifyPdusInput, context: WorkerContext): Veri
   context.forgetKeys(input.fetched ?? []);
   const keys: KeyLookup = (server, keyId) => context.serverKey(server, keyId);
   const verifier = context.bytesVerifier(rules);
-  const isStored = storedAlready(context.reader, input.index);
+  const isStored = storedAlready(context.reader, input.index, input.replaceRedacted === true);
   const options = { roomId: Buffer.from(input.roomId, 'utf8'), pushed: input.pushed };
   for (let i = 0; i < batch.count; i++) {
     const taken =

@@ -1,10 +1,14 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { adminEndpoints } from '../../../src/api/admin/admin-endpoints.js';
-import type { ApiRequest } from '../../../src/api/endpoint.js';
+import type { ApiRequest, HttpMethod } from '../../../src/api/endpoint.js';
 import { makeRouter } from '../../../src/http/router.js';
+import type { RoomId } from '../../../src/kernel/matrix/ids.js';
 import type { JsonObject } from '../../../src/kernel/matrix/json.js';
+import { Resyncs } from '../../../src/partial-state/resyncs.js';
+import { sendEvent } from '../../../src/room/send-event.js';
 import { Joiner } from '../../partial-state/joiner.js';
-import { HS3_KEY, NOW, ROOM, ServedRoom, textOf } from '../federation/served-room.js';
+import { BOB, HS3_KEY, NOW, ROOM, ServedRoom, textOf } from '../federation/served-room.js';
 
 const TOKEN = 'an admin token';
 
@@ -18,18 +22,31 @@ beforeEach(async () => {
   await resident.send('m.room.name', '', { name: 'A room' });
   for (const user of ['@carol:hs3', '@dave:hs3', '@erin:hs3']) await resident.join(HS3_KEY, user);
   await joiner.join();
+  outcome = new Promise((resolve) => {
+    resyncs = new Resyncs(
+      joiner.server,
+      () => resolve('complete'),
+      () => resolve('failed for now'),
+    );
+  });
 });
 
 afterEach(async () => {
+  await resyncs.close();
   await joiner.close();
   await resident.close();
 });
 
-async function get(path: string, token = TOKEN): Promise<JsonObject> {
-  const router = makeRouter(adminEndpoints(joiner.server, { token: TOKEN, processReport: () => ({}) }));
-  const { endpoint, params } = router.match('GET', path);
+/** Resyncs that an operator has hurried. */
+let resyncs: Resyncs;
+let outcome: Promise<string>;
+
+async function ask(method: HttpMethod, path: string, token = TOKEN): Promise<JsonObject> {
+  const tryResyncNow = (roomId: RoomId) => resyncs.tryNow(roomId);
+  const router = makeRouter(adminEndpoints(joiner.server, { token: TOKEN, processReport: () => ({}), tryResyncNow }));
+  const { endpoint, params } = router.match(method, path);
   const request: ApiRequest = {
-    method: 'GET',
+    method,
     rawUri: path,
     params,
     query: new URLSearchParams(),
@@ -40,8 +57,12 @@ async function get(path: string, token = TOKEN): Promise<JsonObject> {
   return JSON.parse(await textOf(await endpoint.handle(request))) as JsonObject;
 }
 
+function resyncPath(roomId: string = ROOM): string {
+  return `/_joinery/admin/v1/rooms/${encodeURIComponent(roomId)}/resync`;
+}
+
 function report(): Promise<JsonObject> {
-  return get(`/_joinery/admin/v1/rooms/${encodeURIComponent(ROOM)}/resync`);
+  return ask('GET', resyncPath());
 }
 
 function stageIn(found: JsonObject, stage: string): JsonObject | undefined {
@@ -102,9 +123,58 @@ describe('the report of a resynchronisation', () => {
   });
 
   it('is for the administrator, and of rooms that are known', async () => {
-    const path = `/_joinery/admin/v1/rooms/${encodeURIComponent(ROOM)}/resync`;
-    await expect(get(path, 'another token')).rejects.toMatchObject({ status: 401 });
-    const unknown = `/_joinery/admin/v1/rooms/${encodeURIComponent('!nowhere:hs1')}/resync`;
-    await expect(get(unknown)).rejects.toMatchObject({ status: 404, errcode: 'M_NOT_FOUND' });
+    await expect(ask('GET', resyncPath(), 'another token')).rejects.toMatchObject({ status: 401 });
+    await expect(ask('GET', resyncPath('!nowhere:hs1'))).rejects.toMatchObject({ status: 404, errcode: 'M_NOT_FOUND' });
+  });
+});
+
+describe('an operator who knows that a server is back', () => {
+  it('has the resync tried at once, with its waits beginning anew', async () => {
+    joiner.intercept = (_server, { path }) => (path.includes('/state_ids/') ? '<html>' : undefined);
+    for (let n = 0; n < 3; n++) expect(await joiner.resync()).toBe(false);
+    joiner.intercept = () => undefined;
+    const { attempts, next_try_ts: nextTryTs } = await report();
+    expect(attempts).toBe(3);
+    expect(Number(nextTryTs)).toBeGreaterThan(NOW);
+    const answer = await ask('POST', resyncPath());
+    expect(answer).toMatchObject({ room_id: ROOM, residency: 'partial-state', attempts: 0, next_try_ts: 0 });
+    expect(await outcome).toBe('complete');
+    expect(await report()).toMatchObject({ residency: 'full-state' });
+    await expect(ask('POST', resyncPath())).rejects.toMatchObject({
+      status: 400,
+      errcode: 'M_BAD_STATE',
+      message: expect.stringMatching(/has full state/),
+    });
+  });
+
+  it('disturbs none that runs', async () => {
+    const answers: JsonObject[] = [];
+    joiner.intercept = async (_server, { path }) => {
+      await nextTurn();
+      if (path.includes('/state_ids/')) answers.push(await ask('POST', resyncPath()));
+      return undefined;
+    };
+    await ask('POST', resyncPath());
+    expect(await outcome).toBe('complete');
+    expect(answers).toMatchObject([{ stage: 'state_ids', stage_status: 'running' }]);
+    expect(joiner.asked.filter((line) => line === 'hs1 state_ids')).toHaveLength(1);
+  });
+
+  it('is told where there is nothing to try, and must have the token', async () => {
+    await expect(ask('POST', resyncPath(), 'another token')).rejects.toMatchObject({
+      status: 401,
+      errcode: 'M_UNKNOWN_TOKEN',
+    });
+    await expect(ask('POST', resyncPath('!nowhere:hs1'))).rejects.toMatchObject({
+      status: 404,
+      errcode: 'M_NOT_FOUND',
+    });
+    const content = { membership: 'leave' };
+    await sendEvent(joiner.server, ROOM, { type: 'm.room.member', sender: BOB, stateKey: BOB, content });
+    await expect(ask('POST', resyncPath())).rejects.toMatchObject({
+      status: 400,
+      errcode: 'M_BAD_STATE',
+      message: expect.stringMatching(/is paused/),
+    });
   });
 });
