@@ -28,9 +28,9 @@ async function run(options: SimulationOptions): Promise<SimulationResult> {
 
 describe('a partial join and its resynchronisation, in a federation where things go wrong', { timeout: RUN_MS }, () => {
   it.each([
-    [1, 'compared', { flipped: 3, softFailed: 2 }, 'in which what was believed turns out to be wrong'],
+    [1, 'compared', { flipped: 2, softFailed: 3 }, 'in which what was believed turns out to be wrong'],
     [8, 'compared', { flipped: 0, softFailed: 0 }, 'with two crashes, in room version 12'],
-    [9, 'compared-out', { flipped: 0, softFailed: 0 }, 'whose room is made full when our users are out of it'],
+    [6, 'compared-out', { flipped: 0, softFailed: 0 }, 'whose room is made full when our users are out of it'],
   ])('ends as a full join that received the same events: seed %i, %s, %o, %s', async (seed, outcome, counts) => {
     const result = await run({ seed });
     expect(result.outcome).toBe(outcome);
@@ -39,8 +39,8 @@ describe('a partial join and its resynchronisation, in a federation where things
 
   it('ends so whichever store write of the joining server was its last, before its commit and after it', async () => {
     let runs = 0;
-    for await (const { atWrite, when, result } of crashEvery({ seed: 9, every: CRASH_EVERY, from: 24 })) {
-      const again = `npm run simulate -- --seed 9 --runs 1 --crash-at ${atWrite}${when === 'after-commit' ? ' --after-commit' : ''}`;
+    for await (const { atWrite, when, result } of crashEvery({ seed: 31, every: CRASH_EVERY, from: 24 })) {
+      const again = `npm run simulate -- --seed 31 --runs 1 --crash-at ${atWrite}${when === 'after-commit' ? ' --after-commit' : ''}`;
       expect(result.problems, [again, ...result.trace.slice(-20)].join('\n')).toEqual([]);
       expect(result.crashes, `write ${atWrite} was reached`).toBe(1);
       runs += 1;
