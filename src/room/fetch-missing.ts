@@ -101,34 +101,44 @@ export async function fetchMissingAuth(
   room: Room,
   nid: EventNid,
 ): Promise<void> {
-  const fetched: EventNid[] = [];
+  const found = new Set<EventNid>();
   let frontier = [nid];
   for (let round = 0; round < AUTH_ROUNDS_MAX && frontier.length > 0; round++) {
-    const missing = missingAuth(server, room, frontier);
-    if (missing.size === 0 || fetched.length + missing.size > AUTH_EVENTS_FETCHED_MAX) break;
+    const { missing, unjudged } = openAuth(server, room, frontier);
+    if (found.size + missing.size + unjudged.size > AUTH_EVENTS_FETCHED_MAX) break;
     const events = await Promise.all([...missing].map((id) => requestEvent(server.client, origin, id)));
-    const { nids } = await ingestPdus(server, room, events);
-    frontier = nids.filter((found) => missing.has(eventIdOfNid(server.store, found)));
-    fetched.push(...frontier);
+    const { nids } = events.length === 0 ? { nids: [] } : await ingestPdus(server, room, events);
+    const fetched = nids.filter((fetchedNid) => missing.has(eventIdOfNid(server.store, fetchedNid)));
+    // What a resync has stored and not judged yet would count as missing, and so would what rests on it.
+    frontier = [...unjudged, ...fetched].filter((open) => !found.has(open));
+    for (const open of frontier) found.add(open);
   }
-  if (fetched.length === 0) return;
+  if (found.size === 0) return;
   // In the queue: verdicts there must not change between judging by them and writing what follows from them.
   await server.queues.run(room.roomId, async () => {
-    const unjudged = fetched.filter((found) => eventVerdict(server.store, found) === Verdict.unjudged);
+    const unjudged = [...found].filter((open) => eventVerdict(server.store, open) === Verdict.unjudged);
     if (unjudged.length === 0) return;
-    const nids = Uint32Array.from(new Set(unjudged)).sort();
+    const nids = Uint32Array.from(unjudged).sort();
     const judgements = await judgeEvents(server, room, nids, 'interactive');
     server.store.write((writer) => applyJudgements(writer, room, nids, judgements));
   });
 }
 
-function missingAuth(server: RoomServer, room: Room, nids: readonly EventNid[]): Set<EventId> {
+/** Auth events of these that are not here, and those that are and have no verdict yet. */
+function openAuth(
+  server: RoomServer,
+  room: Room,
+  nids: readonly EventNid[],
+): { readonly missing: ReadonlySet<EventId>; readonly unjudged: ReadonlySet<EventNid> } {
   const missing = new Set<EventId>();
+  const unjudged = new Set<EventNid>();
   for (const nid of nids) {
     for (const id of referencedIds(loadEvent(server.store, room.rules, nid)?.json.auth_events)) {
       const known = eventNidOf(server.store, id);
-      if (known === undefined || eventVerdict(server.store, known) === Verdict.none) missing.add(id);
+      const verdict = known === undefined ? Verdict.none : eventVerdict(server.store, known);
+      if (known === undefined || verdict === Verdict.none) missing.add(id);
+      else if (verdict === Verdict.unjudged) unjudged.add(known);
     }
   }
-  return missing;
+  return { missing, unjudged };
 }

@@ -4,6 +4,7 @@ import type { JsonObject } from '../../src/kernel/matrix/json.js';
 import { roomVersionRules } from '../../src/kernel/matrix/room-versions.js';
 import type { SignedEvent } from '../../src/kernel/signatures/sign-pdu.js';
 import { hashAndSignPdu } from '../../src/kernel/signatures/sign-pdu.js';
+import { ingestPdus } from '../../src/room/intake/ingest-pdus.js';
 import { receivePdus } from '../../src/room/receive-pdus.js';
 import { eventVerdict, Verdict } from '../../src/store/event-status.js';
 import { eventIdOfNid, eventNidOf, loadBody } from '../../src/store/events.js';
@@ -64,6 +65,35 @@ describe('an event that another server pushes', () => {
     if (nid === undefined) throw new Error('the message was not stored');
     expect(eventVerdict(served.store, nid)).toBe(Verdict.accepted);
     expect(loadBody(served.store, nid)?.toString('utf8')).toBe(text);
+  });
+});
+
+describe('an event that rests on one that a resync has stored and not judged yet', () => {
+  it('is taken in, and what it rests on is judged for it', async () => {
+    const renamed = message({
+      type: 'm.room.member',
+      state_key: BOB,
+      content: { membership: 'join', displayname: 'Robert' },
+      auth_events: [
+        stateId('m.room.create', ''),
+        stateId('m.room.power_levels', ''),
+        stateId('m.room.join_rules', ''),
+        stateId('m.room.member', BOB),
+      ],
+    });
+    const bytes = Buffer.from(JSON.stringify(renamed.json));
+    const { nids } = await ingestPdus(served.server, room(), [bytes], { stateOnly: true });
+    expect(nids.map((nid) => eventVerdict(served.store, nid))).toEqual([Verdict.unjudged]);
+    const said = message({
+      auth_events: [stateId('m.room.create', ''), stateId('m.room.power_levels', ''), renamed.eventId],
+    });
+    const answers = await receivePdus(served.server, HS2, ROOM, [Buffer.from(JSON.stringify(said.json))], noGap);
+    expect([...answers]).toEqual([[said.eventId, {}]]);
+    const verdicts = [renamed, said].map(({ eventId }) => eventNidOf(served.store, eventId));
+    expect(verdicts.map((nid) => nid !== undefined && eventVerdict(served.store, nid))).toEqual([
+      Verdict.accepted,
+      Verdict.accepted,
+    ]);
   });
 });
 
