@@ -25,7 +25,7 @@ const NOTE_THREAD = new URL('./note-thread.js', import.meta.url).href;
 
 /**
  * Between two samples of a thread in microseconds: some thousand samples of each thread in a run of 20,000 events. At V8's
- * own 1,000 the profiler's threads alone took 26 us of CPU per event, at 2,000 still 12.
+ * own 1,000 the profiler's threads alone took 26 us of CPU per event.
  */
 const SAMPLE_US = 5_000;
 /** What V8 calls the threads that its profiler adds; they are started right after what they belong to. */
