@@ -1,6 +1,7 @@
 /**
- * PDUs that another server pushed: verified together, then one after another, oldest first: what it rests on is fetched
- * where we lack it (fetch-missing.ts), then it is decided in the room's queue.
+ * PDUs that another server pushed: verified together, then decided in the room's queue, oldest first: those that follow upon
+ * one another in one write (intake/accept-together.ts), any other alone, once what it rests on is fetched where we lack it
+ * (fetch-missing.ts).
  * Specification v1.19, server-server API, "Receiving a PDU".
  */
 
@@ -17,6 +18,7 @@ import { acceptEvent } from './accept-event.js';
 import { isServerAllowed } from './access/server-acl.js';
 import type { FillGap } from './fetch-missing.js';
 import { byDepth, fetchMissingAuth, fetchMissingPrevs } from './fetch-missing.js';
+import { acceptTogether } from './intake/accept-together.js';
 import { ingestPdus } from './intake/ingest-pdus.js';
 import { nameOfPdu, namesOfPdu } from './intake/name-pdu.js';
 import type { RoomServer } from './room-server.js';
@@ -56,9 +58,23 @@ export async function receivePdus(
   if (dropped.some(({ eventId }) => eventId === undefined)) answerUnnamed(room, pdus, answers);
   // Named beforehand: what is dropped is gone, with what it could be named by.
   const named = byDepth(server.store, nids).map((nid) => [nid, eventIdOfNid(server.store, nid)] as const);
-  for (const [nid, eventId] of named) {
+  for (let at = 0; at < named.length; ) {
+    const left = named.slice(at);
+    const together = await server.queues.run(roomId, () =>
+      acceptTogether(
+        server,
+        roomId,
+        left.map(([nid]) => nid),
+      ),
+    );
+    for (const [, eventId] of left.slice(0, together)) answers.set(eventId, {});
+    at += together;
+    const alone = left[together];
+    if (alone === undefined) break;
+    const [nid, eventId] = alone;
     const error = await receiveOne(server, origin, room, nid, eventId, fillGap);
     answers.set(eventId, error === undefined ? {} : { error });
+    at += 1;
   }
   return answers;
 }
