@@ -1,6 +1,6 @@
 /**
- * Resync, third step: judges everything that is not judged yet and makes the state group of the accepted state events. Two
- * events for one key mean that the list was no state: another server is asked.
+ * Resync, third step: judges everything that is not judged yet and makes the state group of the accepted state events, and of
+ * those that only partial state had us reject. Two events for one key mean that the list was no state: another server is asked.
  */
 
 import type { ServerName } from '../kernel/matrix/ids.js';
@@ -15,7 +15,9 @@ import { Verdict } from '../store/event-status.js';
 import type { StateGroupNid } from '../store/nids.js';
 import { NO_EVENT } from '../store/nids.js';
 import type { Room } from '../store/rooms.js';
+import { isPartialStateEvent } from '../store/rooms.js';
 import { putStateGroup } from '../store/state-groups.js';
+import { eventContext } from '../store/timeline.js';
 import type { ListedState } from './list-state.js';
 import { listedVerdicts, nidAt } from './list-state.js';
 
@@ -31,9 +33,11 @@ export async function buildFullState(
   if (unlisted > 0)
     throw new RemoteError('malformed', via, `state_ids: ${unlisted} events rest on auth events that it does not list`);
   const verdicts = listedVerdicts(server, listed);
-  const accepted = listed.statePositions.filter((position) => verdicts[position] === Verdict.accepted);
+  const doubtful = await wronglyRejected(server, room, listed, verdicts);
   const { store } = server;
-  const nids = accepted.map((position) => nidAt(listed, position));
+  const nids = listed.statePositions
+    .filter((position) => verdicts[position] === Verdict.accepted || doubtful.has(nidAt(listed, position)))
+    .map((position) => nidAt(listed, position));
   if (!nids.includes(room.createNid))
     throw new RemoteError('malformed', via, 'state_ids: the create event is not in the state');
   const { events, twice } = await placeState(store, room.nid, nids);
@@ -62,6 +66,32 @@ async function judgeListed(server: RoomServer, room: Room, listed: ListedState):
   countRefusals(server, room, judgements);
   progress.end('authorising');
   return unlisted.length;
+}
+
+/**
+ * Listed events that were rejected on partial state, or for resting on such, and that their auth events allow. Who lists them
+ * knows that state and we do not: such a verdict must not shape a full state, where it would stay when it is turned round.
+ */
+async function wronglyRejected(
+  server: RoomServer,
+  room: Room,
+  listed: ListedState,
+  verdicts: Uint8Array,
+): Promise<ReadonlySet<number>> {
+  const { store } = server;
+  const doubtful: number[] = [];
+  let hasPartial = false;
+  for (const [position, verdict] of verdicts.entries()) {
+    if (verdict !== Verdict.rejected) continue;
+    const nid = nidAt(listed, position);
+    const isPartial = isPartialStateEvent(store, room.nid, nid);
+    hasPartial ||= isPartial;
+    if (isPartial || eventContext(store, nid) === undefined) doubtful.push(nid);
+  }
+  if (!hasPartial) return new Set();
+  const nids = Uint32Array.from(doubtful).sort();
+  const { verdicts: judged } = await judgeEvents(server, room, nids, 'bulk');
+  return new Set(nids.filter((_, i) => judged[i] === 'accepted'));
 }
 
 function countRefusals(server: RoomServer, room: Room, judgements: Judgements): void {

@@ -5,6 +5,7 @@ import { roomVersionRules } from '../../src/kernel/matrix/room-versions.js';
 import type { SignedEvent } from '../../src/kernel/signatures/sign-pdu.js';
 import { hashAndSignPdu } from '../../src/kernel/signatures/sign-pdu.js';
 import { joinKnownRoom } from '../../src/room/join/join-known-room.js';
+import { receivePdus } from '../../src/room/receive-pdus.js';
 import { eventStatus, eventVerdict, StatusBit, setEventStatus, Verdict } from '../../src/store/event-status.js';
 import { eventIdOfNid, eventNidOf } from '../../src/store/events.js';
 import type { Room } from '../../src/store/rooms.js';
@@ -141,6 +142,31 @@ describe('a verdict that the full state turns round', () => {
     expect(joiner.members()).toContain(`${CAROL} join`);
     const refused = new Map(refusals(joiner.store, joiner.room().nid));
     expect([refused.has(kick.eventId), refused.has(second.eventId)]).toEqual([true, false]);
+  });
+
+  it('is not counted in the state at a gap that was filled meanwhile: what a false kick had us reject is in it', async () => {
+    const leave = { type: 'm.room.member', state_key: CAROL, content: { membership: 'leave' } };
+    const kick = eventOf(MALLORY, leave, [ownJoin()], [joinId(MALLORY), joinId(CAROL)]);
+    const first = profile(CAROL, 'one', kick.eventId, joinId(CAROL));
+    const second = profile(CAROL, 'two', first.eventId, first.eventId);
+    // The resident knows that Mallory was banned.
+    const told = [kick, first, second].map(({ json }) => Buffer.from(JSON.stringify(json)));
+    await receivePdus(resident.server, HS3, ROOM, told, () => Promise.reject(new Error('a test filled a gap')));
+    await joiner.receive(HS3, kick.json, first.json, second.json);
+    const { accepted, rejected } = Verdict;
+    expect(verdicts(kick, first, second)).toEqual([accepted, rejected, rejected]);
+    const behind = await resident.send('m.room.message', undefined, { body: 'behind the gap' });
+    const returned = await resident.send('m.room.message', undefined, { body: 'returned' });
+    const events = [await pduOf(returned)];
+    joiner.intercept = (_server, { path }) => (path.includes('/get_missing_events/') ? { events } : undefined);
+    const said = message(CAROL, returned, second.eventId);
+    await joiner.receive(HS3, said.json);
+    expect(joiner.asked).toContain('hs3 state_ids');
+    expect(eventNidOf(joiner.store, behind)).toBeDefined();
+    expect(await joiner.resync()).toBe(true);
+    expect(verdicts(kick, first, second, said)).toEqual([rejected, accepted, accepted, accepted]);
+    expect(joiner.members()).toContain(`${CAROL} join`);
+    expect(timeline()).toContain(said.eventId);
   });
 
   it('gives one of our users back a membership that a false kick took away', async () => {
