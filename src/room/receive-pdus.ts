@@ -26,6 +26,8 @@ import type { RoomServer } from './room-server.js';
 /** What a transaction answers for one PDU; nothing for one that was taken in, rejected ones included. */
 export interface PduAnswer {
   readonly error?: string;
+  /** It was dropped because its origin could not be asked just now for what it rests on: sent again, it may be taken in. */
+  readonly mayPass?: boolean;
 }
 
 /**
@@ -72,8 +74,7 @@ export async function receivePdus(
     const alone = left[together];
     if (alone === undefined) break;
     const [nid, eventId] = alone;
-    const error = await receiveOne(server, origin, room, nid, eventId, fillGap);
-    answers.set(eventId, error === undefined ? {} : { error });
+    answers.set(eventId, await receiveOne(server, origin, room, nid, eventId, fillGap));
     at += 1;
   }
   return answers;
@@ -108,18 +109,27 @@ async function receiveOne(
   nid: EventNid,
   eventId: EventId,
   fillGap: FillGap,
-): Promise<string | undefined> {
+): Promise<PduAnswer> {
+  let mayPass = false;
   try {
     // Outside the queue: our own users do not wait for what another server answers.
     await fetchMissingPrevs(server, origin, room, nid, fillGap);
     await fetchMissingAuth(server, origin, room, nid);
   } catch (error) {
     if (!(error instanceof RemoteError)) throw error;
+    mayPass = isPassing(error);
     server.log.warn(
       { room: room.roomId, origin, event: eventId, error: error.message },
       'what a pushed event rests on is not to be had',
     );
   }
   const { verdict, reason } = await server.queues.run(room.roomId, () => acceptEvent(server, room.roomId, nid));
-  return verdict === 'dropped' ? (reason ?? 'dropped') : undefined;
+  if (verdict !== 'dropped') return {};
+  const error = reason ?? 'dropped';
+  return mayPass ? { error, mayPass } : { error };
+}
+
+/** Whether the same request may be answered in a while. */
+function isPassing({ kind, status = 0 }: RemoteError): boolean {
+  return kind === 'unreachable' || kind === 'timeout' || status === 429 || status >= 500;
 }

@@ -4,6 +4,7 @@ import type { JsonObject } from '../../src/kernel/matrix/json.js';
 import { roomVersionRules } from '../../src/kernel/matrix/room-versions.js';
 import type { SignedEvent } from '../../src/kernel/signatures/sign-pdu.js';
 import { hashAndSignPdu } from '../../src/kernel/signatures/sign-pdu.js';
+import { RemoteError } from '../../src/remote/remote-error.js';
 import { ingestPdus } from '../../src/room/intake/ingest-pdus.js';
 import { receivePdus } from '../../src/room/receive-pdus.js';
 import { eventVerdict, Verdict } from '../../src/store/event-status.js';
@@ -99,6 +100,20 @@ describe('an event that rests on one that a resync has stored and not judged yet
 
 describe('an event that cannot be taken in', () => {
   const bytesOf = (json: JsonObject) => Buffer.from(JSON.stringify(json));
+
+  it.each([
+    ['may be taken in later where its origin cannot be reached', new RemoteError('unreachable', HS2, 'gone'), true],
+    ['may be taken in later where its origin is busy', new RemoteError('refused', HS2, 'busy', { status: 503 }), true],
+    ['is dropped where its origin has no such event', new RemoteError('refused', HS2, 'no', { status: 404 }), false],
+  ])('%s for what it rests on', async (_what, failure, mayPass) => {
+    const requestStream = () => Promise.reject(failure);
+    const server = { ...served.server, client: { ...served.server.client, requestStream } };
+    const said = message({ auth_events: [stateId('m.room.create', ''), '$unknown' as EventId] });
+    const { error } = (await receivePdus(server, HS2, ROOM, [bytesOf(said.json)], noGap)).get(said.eventId) ?? {};
+    expect(error).toMatch(/auth event/);
+    const answers = await receivePdus(server, HS2, ROOM, [bytesOf(said.json)], noGap);
+    expect(answers.get(said.eventId)).toEqual(mayPass ? { error, mayPass } : { error });
+  });
 
   it('is answered with an error where its room is not known', async () => {
     const elsewhere = message({ room_id: '!elsewhere:hs2' });

@@ -3,6 +3,7 @@
  */
 
 import type { EventId, RoomId, ServerName } from '../../kernel/matrix/ids.js';
+import type { PduAnswer } from '../../room/receive-pdus.js';
 import type { RoomServer } from '../../room/room-server.js';
 import type { RateLimits } from '../rate-limit.js';
 import type { AuthChainCache } from './auth-chain-cache.js';
@@ -16,7 +17,7 @@ export type ReceivePdus = (
   origin: ServerName,
   roomId: RoomId,
   pdus: readonly Buffer[],
-) => Promise<ReadonlyMap<EventId, { readonly error?: string }>>;
+) => Promise<ReadonlyMap<EventId, PduAnswer>>;
 
 export interface FederationOptions {
   /** Told of every authenticated request: the caller is up again. */

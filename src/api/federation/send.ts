@@ -4,6 +4,7 @@
  * Specification v1.19, server-server API, "Transactions".
  */
 
+import { LRUCache } from 'lru-cache';
 import type { EventId, RoomId, ServerName } from '../../kernel/matrix/ids.js';
 import { parseRoomId } from '../../kernel/matrix/ids.js';
 import type { JsonObject } from '../../kernel/matrix/json.js';
@@ -19,6 +20,15 @@ import { transactionPdus } from './transaction-pdus.js';
 
 /** Largest transaction in bytes: 50 PDUs of 64 KiB and 100 EDUs, with room for escapes. */
 const TRANSACTION_BYTES_MAX = 10 * 1024 * 1024;
+/**
+ * How often a transaction is refused because its origin could not be asked for what an event rests on, as where it is started
+ * again in the middle. One that we can never reach would have its transactions wait for good.
+ */
+export const REFUSED_TIMES_MAX = 2;
+/** Refused transactions that are remembered, to count; of one that is forgotten the count begins anew. */
+const REFUSED_KEPT_MAX = 1_000;
+/** When a refused one is to come again, in milliseconds. */
+const REFUSED_RETRY_MS = 5_000;
 /** Longest transaction ID in characters: it is part of a key of the store. */
 const TXN_ID_CHARS_MAX = 255;
 
@@ -26,6 +36,7 @@ export function send(context: FederationContext): Endpoint {
   const { store } = context.server;
   /** Transactions that are being taken in: a repetition waits for the first one's answer. */
   const running = new Map<string, Promise<JsonObject>>();
+  const refused = new LRUCache<string, number>({ max: REFUSED_KEPT_MAX });
   return authenticated(context, {
     method: 'PUT',
     path: '/_matrix/federation/v1/send/{txnId}',
@@ -41,19 +52,28 @@ export function send(context: FederationContext): Endpoint {
       const key = `${origin} ${txnId}`;
       const first = running.get(key);
       if (first !== undefined) return ok({ pdus: await first });
-      const taken = takeIn(context, origin, txnId, pdus).finally(() => running.delete(key));
+      const mayRefuse = (): boolean => {
+        const times = (refused.get(key) ?? 0) + 1;
+        refused.set(key, times);
+        return times <= REFUSED_TIMES_MAX;
+      };
+      const taken = takeIn(context, origin, txnId, pdus, mayRefuse).finally(() => running.delete(key));
       running.set(key, taken);
       return ok({ pdus: await taken });
     },
   });
 }
 
-/** Takes in a transaction and stores its answer. A room that cannot take any now fails it whole, to be sent again. */
+/**
+ * Takes in a transaction and stores its answer. A room that cannot take any now fails it whole, to be sent again; so does, if
+ * it may, an event that rests on what the origin could not be asked for.
+ */
 async function takeIn(
   { server, options }: FederationContext,
   origin: ServerName,
   txnId: string,
   pdus: readonly TransactionPdu[],
+  mayRefuse: () => boolean,
 ): Promise<JsonObject> {
   const answers: [EventId, JsonObject][] = [];
   const pdusByRoom = new Map<RoomId, Buffer[]>();
@@ -71,9 +91,19 @@ async function takeIn(
   const settled = await Promise.allSettled(
     [...pdusByRoom].map(([roomId, ofRoom]) => options.receivePdus(origin, roomId, ofRoom)),
   );
+  const passing: EventId[] = [];
   for (const result of settled) {
     if (result.status === 'rejected') throw result.reason;
-    for (const [eventId, { error }] of result.value) answers.push([eventId, error === undefined ? {} : { error }]);
+    for (const [eventId, { error, mayPass }] of result.value) {
+      answers.push([eventId, error === undefined ? {} : { error }]);
+      if (mayPass === true) passing.push(eventId);
+    }
+  }
+  if (passing.length > 0 && mayRefuse()) {
+    const [first] = passing;
+    const others = passing.length === 1 ? '' : ` and ${passing.length - 1} others`;
+    const what = `${origin} could not be asked for what ${first}${others} rests on; send it again`;
+    throw new MatrixError(503, 'M_UNKNOWN', what, { retry_after_ms: REFUSED_RETRY_MS });
   }
   const answer = Object.fromEntries(answers);
   server.store.write((writer) => putInboundTransaction(writer, origin, txnId, answer));

@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { REFUSED_TIMES_MAX } from '../../../src/api/federation/send.js';
 import type { EventId } from '../../../src/kernel/matrix/ids.js';
 import type { JsonObject } from '../../../src/kernel/matrix/json.js';
 import { MatrixError } from '../../../src/kernel/matrix/matrix-error.js';
@@ -128,6 +129,19 @@ describe('send', () => {
     expect(await served.call('PUT', SEND, call)).toMatchObject({ status: 429 });
     served.receivePdus = async () => new Map([['$1' as EventId, {}]]);
     expect(await served.call('PUT', SEND, call)).toMatchObject({ status: 200, body: { pdus: { $1: {} } } });
+  });
+
+  it('is refused where its origin could not be asked just then, to be sent again, and answered in the end', async () => {
+    const uri = '/_matrix/federation/v1/send/passing';
+    const error = 'what it rests on is not to be had';
+    served.receivePdus = async () => new Map([['$1' as EventId, { error, mayPass: true }]]);
+    const call = { as: HS2_KEY, content: { pdus: [pduOf('!a:hs2', 1)] } };
+    for (let n = 0; n < REFUSED_TIMES_MAX; n++) {
+      const { status, body } = await served.call('PUT', uri, call);
+      expect(status).toBe(503);
+      expect(body.error).toMatch(/hs2 could not be asked for what \$1 rests on/);
+    }
+    expect(await served.call('PUT', uri, call)).toMatchObject({ status: 200, body: { pdus: { $1: { error } } } });
   });
 
   it('has at most 50 PDUs and 100 EDUs', async () => {
