@@ -78,7 +78,10 @@ function prevIds(server: RoomServer, room: Room, nid: EventNid): EventId[] {
   return referencedIds(loadEvent(server.store, room.rules, nid)?.json.prev_events);
 }
 
-/** Those of `among` that the event follows upon; others were not asked for and bring no state with them. */
+/**
+ * Those of `among` that the event follows upon, back to what we have ourselves; others were not asked for and bring no state
+ * with them, and what lies further back is the history before our join.
+ */
 function ancestors(server: RoomServer, room: Room, nid: EventNid, among: readonly EventNid[]): EventNid[] {
   const found = new Set<EventNid>();
   const candidates = new Set(among);
@@ -87,6 +90,7 @@ function ancestors(server: RoomServer, room: Room, nid: EventNid, among: readonl
     for (const id of prevIds(server, room, next)) {
       const prev = eventNidOf(server.store, id);
       if (prev === undefined || !candidates.has(prev) || found.has(prev)) continue;
+      if (eventContext(server.store, prev) !== undefined) continue;
       found.add(prev);
       toVisit.push(prev);
     }

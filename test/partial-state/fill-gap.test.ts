@@ -7,6 +7,7 @@ import { GAPS_FILLING_MAX } from '../../src/partial-state/fill-gap.js';
 import { GAPS_FILLED_MAX } from '../../src/room/fetch-missing.js';
 import { eventStatus, eventVerdict, StatusBit, Verdict } from '../../src/store/event-status.js';
 import { eventIdOfNid, eventNidOf } from '../../src/store/events.js';
+import type { EventNid } from '../../src/store/nids.js';
 import type { Room } from '../../src/store/rooms.js';
 import { isPartialStateEvent, loadRoom } from '../../src/store/rooms.js';
 import { stateEvent } from '../../src/store/state-groups.js';
@@ -107,6 +108,21 @@ describe('a gap behind an event that get_missing_events returned', () => {
     joiner.intercept = () => undefined;
     await answerMissing(returned);
     expect((await joiner.receive(HS1, await pduOf(pushed))).get(pushed)).toEqual({});
+  });
+
+  it('is none where it lies behind what we have: history that comes along is left alone', async () => {
+    // What our join follows upon, and our join.
+    const { nid, currentGroup } = loadRoom(resident.store, ROOM) as Room;
+    const old = eventIdOfNid(resident.store, stateEvent(resident.store, nid, currentGroup, 'm.room.member', CAROL));
+    const returned = await say('returned');
+    const pushed = await say('pushed');
+    const ownJoin = eventIdOfNid(joiner.store, joiner.partialRow()?.joinNid as EventNid);
+    await answerMissing(old, ownJoin, returned);
+    joiner.asked.length = 0;
+    const answers = await joiner.receive(HS1, await pduOf(pushed));
+    expect([...answers]).toEqual([[pushed, {}]]);
+    expect(joiner.asked).toEqual(['hs1 get_missing_events']);
+    expect([returned, pushed].map(verdictOf)).toEqual([Verdict.accepted, Verdict.accepted]);
   });
 
   it('is filled a limited number of times for one pushed event', async () => {
