@@ -113,6 +113,16 @@ export function requestStateBefore(
   });
 }
 
+/** All that an event rests on through auth_events, whole. Rejects with RemoteError. */
+export function requestAuthChain(
+  client: FederationClient,
+  server: ServerName,
+  roomId: RoomId,
+  eventId: EventId,
+): Promise<RemoteStream> {
+  return client.requestStream(server, { method: 'GET', path: path('v1', 'event_auth', roomId, eventId) });
+}
+
 /** One event as the other server has it: its JSON, byte for byte, within `waitMs` where that is given. Rejects with RemoteError. */
 export async function requestEvent(
   client: FederationClient,

@@ -1,14 +1,13 @@
 /**
- * What a pushed event rests on and we lack, asked of who pushed it: its prev_events once by `get_missing_events`, the
- * state behind a gap in those by `/state_ids`, auth events one by one.
+ * The prev_events of a pushed event that we lack, asked of who pushed it: once by `get_missing_events`, and the state behind
+ * a gap in those by `/state_ids`. Its auth events: intake/fetch-missing-auth.ts.
  *
  * A gap right before the pushed event itself is never filled: whoever pushes would dictate the room's state.
  * Specification v1.19, server-server API, "Backfilling and retrieving missing events" and "Retrieving events".
  */
 
 import type { EventId, ServerName } from '../kernel/matrix/ids.js';
-import { requestEvent, requestMissingEvents } from '../remote/state-requests.js';
-import { eventVerdict, Verdict } from '../store/event-status.js';
+import { requestMissingEvents } from '../remote/state-requests.js';
 import { eventIdOfNid, eventNidOf, loadEvent, loadRecord, referencedIds } from '../store/events.js';
 import type { EventNid } from '../store/nids.js';
 import type { StoreReader } from '../store/open-store.js';
@@ -16,19 +15,14 @@ import type { Room } from '../store/rooms.js';
 import { loadRoom } from '../store/rooms.js';
 import { eventContext } from '../store/timeline.js';
 import { acceptEvent } from './accept-event.js';
-import { applyJudgements } from './intake/apply-judgements.js';
+import { fetchMissingAuth } from './intake/fetch-missing-auth.js';
 import { ingestPdus } from './intake/ingest-pdus.js';
-import { judgeEvents } from './intake/judge-events.js';
 import type { RoomServer } from './room-server.js';
 
 /** Events asked for by one `get_missing_events`. */
 const MISSING_EVENTS_MAX = 20;
 /** Gaps filled for one pushed event: each may be the whole state of a room. */
 export const GAPS_FILLED_MAX = 5;
-/** Rounds of fetching auth events and their auth events. */
-const AUTH_ROUNDS_MAX = 8;
-/** Auth events fetched for one pushed event. */
-const AUTH_EVENTS_FETCHED_MAX = 100;
 
 /** Stores the full state around an event that we lack, as `via` has it. Throws RemoteError when it cannot be had. */
 export type FillGap = (room: Room, via: ServerName, prev: EventId) => Promise<void>;
@@ -96,53 +90,4 @@ function ancestors(server: RoomServer, room: Room, nid: EventNid, among: readonl
     }
   }
   return [...found];
-}
-
-/** Fetches auth events that we lack, and what they rest on, then judges all of it. Throws RemoteError. */
-export async function fetchMissingAuth(
-  server: RoomServer,
-  origin: ServerName,
-  room: Room,
-  nid: EventNid,
-): Promise<void> {
-  const found = new Set<EventNid>();
-  let frontier = [nid];
-  for (let round = 0; round < AUTH_ROUNDS_MAX && frontier.length > 0; round++) {
-    const { missing, unjudged } = openAuth(server, room, frontier);
-    if (found.size + missing.size + unjudged.size > AUTH_EVENTS_FETCHED_MAX) break;
-    const events = await Promise.all([...missing].map((id) => requestEvent(server.client, origin, id)));
-    const { nids } = events.length === 0 ? { nids: [] } : await ingestPdus(server, room, events);
-    const fetched = nids.filter((fetchedNid) => missing.has(eventIdOfNid(server.store, fetchedNid)));
-    // What a resync has stored and not judged yet would count as missing, and so would what rests on it.
-    frontier = [...unjudged, ...fetched].filter((open) => !found.has(open));
-    for (const open of frontier) found.add(open);
-  }
-  if (found.size === 0) return;
-  // In the queue: verdicts there must not change between judging by them and writing what follows from them.
-  await server.queues.run(room.roomId, async () => {
-    const unjudged = [...found].filter((open) => eventVerdict(server.store, open) === Verdict.unjudged);
-    if (unjudged.length === 0) return;
-    const nids = Uint32Array.from(unjudged).sort();
-    const judgements = await judgeEvents(server, room, nids, 'interactive');
-    server.store.write((writer) => applyJudgements(writer, room, nids, judgements));
-  });
-}
-
-/** Auth events of these that are not here, and those that are and have no verdict yet. */
-function openAuth(
-  server: RoomServer,
-  room: Room,
-  nids: readonly EventNid[],
-): { readonly missing: ReadonlySet<EventId>; readonly unjudged: ReadonlySet<EventNid> } {
-  const missing = new Set<EventId>();
-  const unjudged = new Set<EventNid>();
-  for (const nid of nids) {
-    for (const id of referencedIds(loadEvent(server.store, room.rules, nid)?.json.auth_events)) {
-      const known = eventNidOf(server.store, id);
-      const verdict = known === undefined ? Verdict.none : eventVerdict(server.store, known);
-      if (known === undefined || verdict === Verdict.none) missing.add(id);
-      else if (verdict === Verdict.unjudged) unjudged.add(known);
-    }
-  }
-  return { missing, unjudged };
 }
