@@ -25,9 +25,16 @@ export function loadAuthEvent(reader: StoreReader, room: StateRoom, nid: EventNi
   return event === undefined ? undefined : authEventOf(event, room.roomId);
 }
 
-/** The events of a stored state, by (type, state key). In rooms named by their create event, that event is always there. */
-export function storedState(reader: StoreReader, room: StateRoom, group: StateGroupNid): StateLookup {
-  const loaded = new Map<EventNid, AuthEvent | undefined>();
+/**
+ * The events of a stored state, by (type, state key). In rooms named by their create event, that event is always there.
+ * `loaded`: events that were read already, where several states are looked at.
+ */
+export function storedState(
+  reader: StoreReader,
+  room: StateRoom,
+  group: StateGroupNid,
+  loaded = new Map<EventNid, AuthEvent | undefined>(),
+): StateLookup {
   return (type, stateKey) => {
     const implied = room.rules.roomIdIsCreateEventHash && type === 'm.room.create' && stateKey === '';
     const nid = implied ? room.createNid : stateEvent(reader, room.nid, group, type, stateKey);

@@ -7,6 +7,7 @@
  * Runs in the room's queue. Specification v1.19, server-server API, "Checks performed on receipt of a PDU".
  */
 
+import type { AuthEvent } from '../../kernel/matrix/auth-event.js';
 import type { RoomId } from '../../kernel/matrix/ids.js';
 import { eventVerdict, Verdict } from '../../store/event-status.js';
 import type { LoadedEvent } from '../../store/events.js';
@@ -43,9 +44,10 @@ export async function acceptTogether(server: RoomServer, roomId: RoomId, nids: r
   const first = candidates.findIndex(({ event }) => refused.has(event.nid));
   const allowed = first < 0 ? candidates : candidates.slice(0, first);
   const accepted: EventNid[] = [];
+  const loaded = new Map<EventNid, AuthEvent | undefined>();
   server.store.write((writer) => {
     for (const candidate of allowed) {
-      if (!acceptNext(server, writer, roomId, candidate)) break;
+      if (!acceptNext(server, writer, roomId, candidate, loaded)) break;
       accepted.push(candidate.event.nid);
     }
   });
@@ -77,14 +79,20 @@ function candidatesAmong({ store }: RoomServer, room: Room, nids: readonly Event
 }
 
 /** Accepts one event on the state that the write has come to; false, and nothing written, where it is not that simple. */
-function acceptNext(server: RoomServer, writer: StoreWriter, roomId: RoomId, { event, prevs }: Candidate): boolean {
+function acceptNext(
+  server: RoomServer,
+  writer: StoreWriter,
+  roomId: RoomId,
+  { event, prevs }: Candidate,
+  loaded: Map<EventNid, AuthEvent | undefined>,
+): boolean {
   const room = loadRoom(writer, roomId);
   const before = singleStateAfter(writer, prevs);
   if (room === undefined || before === undefined) return false;
   const followed = followedEvents(writer, prevs);
   if (isInGraph(writer, event.nid) || room.extremities.some((nid) => !followed.has(nid))) return false;
   for (const group of new Set([before, room.currentGroup]))
-    if (checkAgainst(room, event, storedState(writer, room, group), 'rejected') !== undefined) return false;
+    if (checkAgainst(room, event, storedState(writer, room, group, loaded), 'rejected') !== undefined) return false;
   persistEvent(writer, room, room, {
     nid: event.nid,
     eventId: event.eventId,
