@@ -133,9 +133,10 @@ async function takeIn(federation: Federation, full: FederationServer, ours: Stor
   for (const prev of referencedIds(json.prev_events)) {
     const there = eventNidOf(full.store, prev);
     if (there !== undefined && eventContext(full.store, there) !== undefined) continue;
-    // hs1 may never have heard of an event that hs3 told us.
+    // hs1 may never have heard of an event that hs3 told us, before it was gone.
     await full.running.fillGap(room, HS1, prev).catch((error: unknown) => {
       if (!(error instanceof RemoteError)) throw error;
+      if (federation.hs3.life === undefined) federation.hs3.start();
       return full.running.fillGap(room, HS3, prev);
     });
   }

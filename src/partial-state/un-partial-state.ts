@@ -8,11 +8,11 @@
  * partial and the room partial; the next resync starts from them.
  */
 
-import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { RoomId, ServerName } from '../kernel/matrix/ids.js';
 import { checkAgainst } from '../room/accept-event.js';
 import { followedEvents } from '../room/followed-events.js';
 import { judgeEvents } from '../room/intake/judge-events.js';
+import { inTurns } from '../room/intake/place-state.js';
 import { correctMembership, countJoined, localUsersIn } from '../room/persist-event.js';
 import type { RoomServer } from '../room/room-server.js';
 import { resolveStoredStates, storedState } from '../room/room-state.js';
@@ -40,9 +40,6 @@ import { stateNids } from '../store/state-groups.js';
 import { eventContext, eventPrevs } from '../store/timeline.js';
 import { VerdictHandOn } from './hand-on-verdicts.js';
 import { putVerdict } from './put-verdict.js';
-
-/** State entries counted between two turns of the event loop: about 5 ms. */
-const ENTRIES_A_TURN = 2_000;
 
 /** The full state after events that we do not have ourselves. */
 export type FetchedStates = ReadonlyMap<EventNid, StateGroupNid>;
@@ -163,10 +160,7 @@ async function completeRoom(server: RoomServer, roomId: RoomId, fetched: Fetched
     'bulk',
   );
   const joined = new Map<ServerName, number>();
-  for (const [i, nid] of stateNids(store, currentGroup).entries()) {
-    countJoined(store, nid as EventNid, 1, joined);
-    if (i % ENTRIES_A_TURN === ENTRIES_A_TURN - 1) await nextTurn();
-  }
+  await inTurns(stateNids(store, currentGroup), (nid) => countJoined(store, nid as EventNid, 1, joined));
   for (const [name, count] of [...joinedServers(store, room.nid)]) joined.set(name, (joined.get(name) ?? 0) - count);
   store.write((writer) => {
     const position = takeNumbers(writer, 'next_stream_position', 1) as StreamPosition;
