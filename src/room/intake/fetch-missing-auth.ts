@@ -91,9 +91,12 @@ async function fetchEvents(
   return nids.filter((nid) => ids.has(eventIdOfNid(server.store, nid)));
 }
 
-/** Stores the auth chain of an event. One at a time for a room: pushed events of one sender need the same. */
+/**
+ * Stores the auth chain of an event. One at a time for a room and who is asked: pushed events of one sender need the same, and
+ * a server that does not answer must hold up nobody else.
+ */
 async function fetchAuthChain(server: RoomServer, origin: ServerName, room: Room, nid: EventNid): Promise<void> {
-  await server.queues.run(`${room.roomId} auth chain`, async () => {
+  await server.queues.run(`${room.roomId} auth chain ${origin}`, async () => {
     const { missing } = openAuth(server, room, [nid, ...unjudgedBehind(server, room, nid)]);
     if (missing.size === 0) return;
     const ingest = new EventIngest(server, {
