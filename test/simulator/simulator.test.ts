@@ -1,5 +1,5 @@
 /**
- * The simulated federation: fixed seeds for what a run can be, a crash at every few store writes, the same trace twice; and
+ * The simulated federation: fixed seeds for what a run can be, a fresh one, a crash at every few store writes, the same trace twice; and
  * with a rule broken on purpose it must fail. `npm run simulate` runs as many more as one likes.
  */
 
@@ -13,6 +13,9 @@ const RUN_MS = 120_000;
 
 /** In these an event that was accepted while the state was partial turns out to be rejected. */
 const FLIPPING_SEEDS = [1];
+
+/** Fresh seeds are taken from the clock, below this. */
+const FRESH_SEEDS = 2 ** 31;
 
 /** In the story that is told again with a crash at every few writes; `--crash-every 1` takes each of them. */
 const CRASH_EVERY = 24;
@@ -35,6 +38,10 @@ describe('a partial join and its resynchronisation, in a federation where things
     const result = await run({ seed });
     expect(result.outcome).toBe(outcome);
     expect({ flipped: result.flipped, softFailed: result.softFailedInFull.length }).toEqual(counts);
+  });
+
+  it('ends so for a seed that has never been run', async () => {
+    await run({ seed: Date.now() % FRESH_SEEDS });
   });
 
   it('ends so whichever store write of the joining server was its last, before its commit and after it', async () => {
