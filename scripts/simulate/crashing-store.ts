@@ -133,6 +133,8 @@ export function openCrashingStore(options: CrashingStoreOptions): CrashingStore 
     bury: async () => {
       await real.close();
       if (!losable) return;
+      // A file of its own: what the closed environment may still write goes to the one that it had open.
+      rmSync(data);
       copyFileSync(durable, data);
       rmSync(join(real.path, 'lock.mdb'), { force: true });
     },

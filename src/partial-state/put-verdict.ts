@@ -45,6 +45,7 @@ export function putVerdict(
     const position = streamPosition(writer);
     putLocalMembership(writer, stateKey as UserId, room.nid, { membership, event: nid, position });
   }
+  if ((status & StatusBit.followed) !== 0) return;
   const row = currentRow(writer, room);
   const prevs = eventPrevs(writer, nid);
   const followed = followedEvents(writer, prevs);

@@ -23,6 +23,8 @@ export const StatusBit = {
   softFailed: 8,
   /** A redaction that is accepted removed its content. */
   redacted: 16,
+  /** Refused, and an accepted event follows upon it: no forward extremity, should it be accepted after all. */
+  followed: 32,
 } as const;
 
 /** The status byte of an event. */

@@ -5,6 +5,7 @@
 
 import type { UserId } from '../kernel/matrix/ids.js';
 import type { Membership } from './event-record.js';
+import { eventStatus, StatusBit, setEventStatus, VERDICT_BITS, Verdict } from './event-status.js';
 import type { EventNid, RoomNid, StateGroupNid, StreamPosition } from './nids.js';
 import { bytesToNids, nidsToBytes } from './nids.js';
 import type { StoreReader, StoreWriter } from './open-store.js';
@@ -88,10 +89,14 @@ export function putEventPrevs(writer: StoreWriter, event: EventNid, prevs: reado
   writer.tables.event_prevs_by_nid.put(event, nidsToBytes(prevs));
 }
 
-/** Remembers of events that came only by name that an accepted event follows upon them (followed-events.ts). */
+/** Remembers of events that came only by name, and of refused ones, that an accepted event follows upon them (followed-events.ts). */
 export function markFollowed(writer: StoreWriter, events: Iterable<EventNid>): void {
   const table = writer.tables.event_prevs_by_nid;
-  for (const event of events) if (!table.has(event)) table.put(event, nidsToBytes([]));
+  for (const event of events) {
+    if (!table.has(event)) table.put(event, nidsToBytes([]));
+    const status = eventStatus(writer, event);
+    if ((status & VERDICT_BITS) === Verdict.rejected) setEventStatus(writer, event, status | StatusBit.followed);
+  }
 }
 
 /** Whether an event is in the timeline already, or one that is and was accepted follows upon it. */

@@ -103,6 +103,11 @@ const timeline = () =>
     eventIdOfNid(joiner.store, event),
   );
 
+async function toResident(...events: readonly SignedEvent[]): Promise<void> {
+  const pdus = events.map(({ json }) => Buffer.from(JSON.stringify(json)));
+  await receivePdus(resident.server, HS3, ROOM, pdus, () => Promise.reject(new Error('a test filled a gap')));
+}
+
 describe('a verdict that the full state turns round', () => {
   it('takes what rests on it along: a sender that had left', async () => {
     const first = profile(MALLORY, 'one', ownJoin(), joinId(MALLORY));
@@ -150,8 +155,7 @@ describe('a verdict that the full state turns round', () => {
     const first = profile(CAROL, 'one', kick.eventId, joinId(CAROL));
     const second = profile(CAROL, 'two', first.eventId, first.eventId);
     // The resident knows that Mallory was banned.
-    const told = [kick, first, second].map(({ json }) => Buffer.from(JSON.stringify(json)));
-    await receivePdus(resident.server, HS3, ROOM, told, () => Promise.reject(new Error('a test filled a gap')));
+    await toResident(kick, first, second);
     await joiner.receive(HS3, kick.json, first.json, second.json);
     const { accepted, rejected } = Verdict;
     expect(verdicts(kick, first, second)).toEqual([accepted, rejected, rejected]);
@@ -162,11 +166,19 @@ describe('a verdict that the full state turns round', () => {
     const said = message(CAROL, returned, second.eventId);
     await joiner.receive(HS3, said.json);
     expect(joiner.asked).toContain('hs3 state_ids');
+    // What follows upon a message that we had to reject is the end of the room, also when that one is accepted after all.
+    await toResident(said);
+    const follows = await resident.send('m.room.message', undefined, { body: 'follows' });
+    const last = await resident.send('m.room.message', undefined, { body: 'last' });
+    await joiner.receive(HS1, await pduOf(follows), await pduOf(last));
+    expect(verdicts(said)).toEqual([rejected]);
     expect(eventNidOf(joiner.store, behind)).toBeDefined();
     expect(await joiner.resync()).toBe(true);
     expect(verdicts(kick, first, second, said)).toEqual([rejected, accepted, accepted, accepted]);
     expect(joiner.members()).toContain(`${CAROL} join`);
     expect(timeline()).toContain(said.eventId);
+    // The resident's next event behind the gap follows upon Carol's change of profile; it is not in our timeline.
+    expect(joiner.room().extremities.map((nid) => eventIdOfNid(joiner.store, nid))).toEqual([second.eventId, last]);
   });
 
   it('gives one of our users back a membership that a false kick took away', async () => {

@@ -8,7 +8,7 @@ import type { SignedEvent } from '../../../src/kernel/signatures/sign-pdu.js';
 import { hashAndSignPdu } from '../../../src/kernel/signatures/sign-pdu.js';
 import { receivePdus } from '../../../src/room/receive-pdus.js';
 import type { RoomServer } from '../../../src/room/room-server.js';
-import { eventStatus, StatusBit, Verdict } from '../../../src/store/event-status.js';
+import { eventStatus, eventVerdict, StatusBit, Verdict } from '../../../src/store/event-status.js';
 import { eventIdOfNid, eventNidOf } from '../../../src/store/events.js';
 import type { EventNid } from '../../../src/store/nids.js';
 import type { Room } from '../../../src/store/rooms.js';
@@ -166,9 +166,9 @@ describe('events that are pushed together', () => {
     writer.add('m.room.member', banned);
     const tooLate = writer.add('m.room.message');
     await pushTogether(served.server, writer.events);
-    const statusOf = ({ eventId }: SignedEvent) =>
-      eventStatus(served.store, eventNidOf(served.store, eventId) as EventNid);
-    expect([tooEarly, allowed, tooLate].map(statusOf)).toEqual([Verdict.rejected, Verdict.accepted, Verdict.rejected]);
+    const verdictOf = ({ eventId }: SignedEvent) =>
+      eventVerdict(served.store, eventNidOf(served.store, eventId) as EventNid);
+    expect([tooEarly, allowed, tooLate].map(verdictOf)).toEqual([Verdict.rejected, Verdict.accepted, Verdict.rejected]);
   });
 
   it('are none of them written where the write fails, and are taken in when they come again', async () => {
