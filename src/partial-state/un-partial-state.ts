@@ -150,7 +150,7 @@ async function completeRoom(server: RoomServer, roomId: RoomId, fetched: Fetched
   if (room === undefined) throw new Error(`room ${roomId} is gone in the middle of its resynchronisation`);
   // All of them, also those that were done when the server crashed in between.
   const cleared = clearedEvents(store, room.nid);
-  const extremities = acceptedExtremities(server, room, cleared);
+  const extremities = await acceptedExtremities(server, room, cleared);
   const groups = extremities.flatMap((nid) => eventContext(store, nid)?.after ?? []);
   // Where nothing of ours was accepted after all, the room is as others have it.
   const currentGroup = await resolveStoredStates(
@@ -176,16 +176,31 @@ async function completeRoom(server: RoomServer, roomId: RoomId, fetched: Fetched
 }
 
 /** Forward extremities; a rejected one gives way to its prev_events. None that an accepted event follows upon. */
-function acceptedExtremities({ store }: RoomServer, room: Room, cleared: readonly EventNid[]): EventNid[] {
+async function acceptedExtremities(
+  { store }: RoomServer,
+  room: Room,
+  cleared: readonly EventNid[],
+): Promise<EventNid[]> {
   const accepted = new Set<EventNid>();
   const toVisit = [...room.extremities];
   for (let nid = toVisit.pop(); nid !== undefined; nid = toVisit.pop()) {
     if (eventVerdict(store, nid) === Verdict.accepted) accepted.add(nid);
     else toVisit.push(...eventPrevs(store, nid));
   }
-  for (const nid of new Set([...cleared, ...accepted])) {
-    if (eventVerdict(store, nid) !== Verdict.accepted) continue;
-    for (const prev of followedEvents(store, eventPrevs(store, nid))) accepted.delete(prev);
-  }
+  const ends = new Set(room.extremities);
+  const endsBehind = [...accepted].some((nid) => !ends.has(nid));
+  const takeOutFollowed = (nid: number) => {
+    const event = nid as EventNid;
+    if (eventVerdict(store, event) !== Verdict.accepted) return;
+    for (const prev of followedEvents(store, eventPrevs(store, event))) accepted.delete(prev);
+  };
+  for (const nid of new Set([...cleared, ...accepted])) takeOutFollowed(nid);
+  // What stands behind a rejected end may have been followed long since, by any event of the timeline.
+  if (endsBehind) await inTurns(knownNids(store), takeOutFollowed);
   return [...accepted].filter((nid) => eventContext(store, nid) !== undefined);
+}
+
+function* knownNids(reader: StoreReader): Generator<number> {
+  const end = (reader.tables.meta.get('next_event_nid') as number | undefined) ?? 1;
+  for (let nid = 1; nid < end; nid++) yield nid;
 }

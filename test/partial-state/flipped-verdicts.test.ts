@@ -181,6 +181,22 @@ describe('a verdict that the full state turns round', () => {
     expect(joiner.room().extremities.map((nid) => eventIdOfNid(joiner.store, nid))).toEqual([second.eventId, last]);
   });
 
+  it('leaves no end where somebody who was banned in truth followed upon history', async () => {
+    const { nid } = loadRoom(resident.store, ROOM) as Room;
+    const history = roomTimeline(resident.store, nid, { after: 0, upTo: 1000, limit: 50 });
+    const ids = history.map(({ event }) => eventIdOfNid(resident.store, event)).filter((id) => id !== ownJoin());
+    await joiner.receive(HS1, ...(await Promise.all(ids.map(pduOf))));
+    const end = ownJoin();
+    // Upon the room's name, which others have long followed.
+    const prevs = [end, stateId('m.room.name', '')];
+    const said = eventOf(MALLORY, { type: 'm.room.message', content: { body: 'hello' } }, prevs, [joinId(MALLORY)]);
+    await joiner.receive(HS3, said.json);
+    expect(verdicts(said)).toEqual([Verdict.accepted]);
+    expect(await joiner.resync()).toBe(true);
+    expect(verdicts(said)).toEqual([Verdict.rejected]);
+    expect(joiner.room().extremities.map((end) => eventIdOfNid(joiner.store, end))).toEqual([end]);
+  });
+
   it('gives one of our users back a membership that a false kick took away', async () => {
     const dan = '@dan:hs2' as UserId;
     const leave = { type: 'm.room.member', state_key: BOB, content: { membership: 'leave' } };
