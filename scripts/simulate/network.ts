@@ -46,6 +46,8 @@ export class Network {
   readonly asked = new Map<string, number>();
   /** Until then nobody is given the state of a room: it stays partial for long. */
   stateFromTs = 0;
+  /** Takes no events any more that others push. */
+  deaf: ServerName | undefined;
   /** Told of each answer before it is altered. */
   onAnswered: (origin: ServerName, to: ServerName, request: RemoteRequest, answer: Answered) => Promise<void> =
     async () => undefined;
@@ -162,7 +164,8 @@ export class Network {
     const life = host?.life;
     // Keys outlive their servers here: an event whose key is lost for good is one that nobody can join with.
     if (life === undefined && request.path === '/_matrix/key/v2/server') return this.keysOf(server);
-    if (host === undefined || life === undefined) throw new RemoteError('unreachable', server, 'it is down');
+    const isDeaf = server === this.deaf && request.path.includes('/v1/send/');
+    if (host === undefined || life === undefined || isDeaf) throw new RemoteError('unreachable', server, 'it is down');
     const answered = this.#time.within(life, () => host.answer(origin, request));
     return new Promise((resolve, reject) => {
       // Who crashes while it answers closes its connections.
