@@ -13,7 +13,7 @@ import { checkAgainst } from '../room/accept-event.js';
 import { followedEvents } from '../room/followed-events.js';
 import { judgeEvents } from '../room/intake/judge-events.js';
 import { inTurns } from '../room/intake/place-state.js';
-import { correctMembership, countJoined, localUsersIn } from '../room/persist-event.js';
+import { correctMembership, countJoined, localUserOf, localUsersIn } from '../room/persist-event.js';
 import type { RoomServer } from '../room/room-server.js';
 import { resolveStoredStates, storedState } from '../room/room-state.js';
 import { eventVerdict, Verdict } from '../store/event-status.js';
@@ -37,7 +37,7 @@ import {
   removePartialState,
 } from '../store/rooms.js';
 import { stateNids } from '../store/state-groups.js';
-import { eventContext, eventPrevs } from '../store/timeline.js';
+import { eventContext, eventPrevs, localMembership } from '../store/timeline.js';
 import { VerdictHandOn } from './hand-on-verdicts.js';
 import { putVerdict } from './put-verdict.js';
 
@@ -160,12 +160,21 @@ async function completeRoom(server: RoomServer, roomId: RoomId, fetched: Fetched
     'bulk',
   );
   const joined = new Map<ServerName, number>();
-  await inTurns(stateNids(store, currentGroup), (nid) => countJoined(store, nid as EventNid, 1, joined));
+  // Whom partial state told of a membership that the full state has otherwise; also by history that is not marked as partial.
+  const told = localUsersIn(store, cleared, server.serverName);
+  const noteTold = (nid: EventNid) => {
+    const user = localUserOf(store, nid, server.serverName);
+    if (user !== undefined && localMembership(store, user, room.nid) !== undefined) told.add(user);
+  };
+  await inTurns(stateNids(store, room.currentGroup), (nid) => noteTold(nid as EventNid));
+  await inTurns(stateNids(store, currentGroup), (nid) => {
+    countJoined(store, nid as EventNid, 1, joined);
+    noteTold(nid as EventNid);
+  });
   for (const [name, count] of [...joinedServers(store, room.nid)]) joined.set(name, (joined.get(name) ?? 0) - count);
   store.write((writer) => {
     const position = takeNumbers(writer, 'next_stream_position', 1) as StreamPosition;
-    for (const user of localUsersIn(writer, cleared, server.serverName))
-      correctMembership(writer, room, currentGroup, user, position);
+    for (const user of told) correctMembership(writer, room, currentGroup, user, position);
     putRoom(writer, room.nid, { ...room, residency: 'full-state', currentGroup, extremities });
     addJoinedCounts(writer, room.nid, joined);
     removePartialState(writer, room.nid);

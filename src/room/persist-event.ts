@@ -115,12 +115,17 @@ export function correctMemberships(
 export function localUsersIn(reader: StoreReader, events: Iterable<EventNid>, ownServer: ServerName): Set<UserId> {
   const users = new Set<UserId>();
   for (const nid of events) {
-    const record = nid === NO_EVENT ? undefined : loadRecord(reader, nid);
-    if (record?.type !== 'm.room.member' || record.stateKey === undefined) continue;
-    const user = record.stateKey as UserId;
-    if (serverNameOf(user) === ownServer) users.add(user);
+    const user = localUserOf(reader, nid, ownServer);
+    if (user !== undefined) users.add(user);
   }
   return users;
+}
+
+/** Our user whose membership an event is, or undefined. */
+export function localUserOf(reader: StoreReader, nid: EventNid, ownServer: ServerName): UserId | undefined {
+  const record = nid === NO_EVENT ? undefined : reader.tables.event_record_by_nid.getBinaryFast(nid);
+  const [type, user] = (record === undefined ? undefined : recordStateKey(record)) ?? [];
+  return type === 'm.room.member' && serverNameOf(user as UserId) === ownServer ? (user as UserId) : undefined;
 }
 
 /**

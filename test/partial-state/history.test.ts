@@ -1,15 +1,16 @@
 /** History from before our join that comes after it, with the prev_events of an event that somebody put beside the join. */
 
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { EventId, ServerName } from '../../src/kernel/matrix/ids.js';
+import type { EventId, ServerName, UserId } from '../../src/kernel/matrix/ids.js';
 import type { JsonObject } from '../../src/kernel/matrix/json.js';
 import type { RoomVersionRules } from '../../src/kernel/matrix/room-versions.js';
 import { roomVersionRules } from '../../src/kernel/matrix/room-versions.js';
 import { hashAndSignPdu } from '../../src/kernel/signatures/sign-pdu.js';
 import { eventIdOfNid, loadEvent, referencedIds } from '../../src/store/events.js';
+import type { EventNid } from '../../src/store/nids.js';
 import { isServerJoined, refusals } from '../../src/store/rooms.js';
-import { localMembership } from '../../src/store/timeline.js';
-import { ALICE, BOB, HS3_KEY, NOW, ROOM, ServedRoom } from '../api/federation/served-room.js';
+import { localMembership, putLocalMembership, streamPosition } from '../../src/store/timeline.js';
+import { ALICE, BOB, HS2_KEY, HS3_KEY, NOW, ROOM, ServedRoom } from '../api/federation/served-room.js';
 import { Joiner } from './joiner.js';
 
 const HS1 = 'hs1' as ServerName;
@@ -84,6 +85,23 @@ describe.each(['while the state is partial', 'when the state is full'])('history
     const ids = extremities.map((end) => eventIdOfNid(joiner.store, end));
     expect(ids.toSorted()).toEqual([joinId, message.eventId].toSorted());
     expect(localMembership(joiner.store, BOB, nid)?.membership).toBe('join');
+  });
+});
+
+describe('history that came while the state was partial', () => {
+  it('leaves a user of ours in the room whom the full state has in it, whatever partial state had made of that', async () => {
+    // His join was taken, and the answer to it was lost.
+    const dan = '@dan:hs2' as UserId;
+    await resident.join(HS2_KEY, dan);
+    await joiner.join();
+    const { nid } = joiner.room();
+    const event = joiner.partialRow()?.joinNid as EventNid;
+    joiner.store.write((writer) =>
+      putLocalMembership(writer, dan, nid, { membership: 'leave', event, position: streamPosition(writer) }),
+    );
+    expect(await joiner.resync()).toBe(true);
+    expect(joiner.members()).toContain(`${dan} join`);
+    expect(localMembership(joiner.store, dan, nid)).toMatchObject({ membership: 'join', left: undefined });
   });
 });
 
