@@ -1,6 +1,7 @@
 /**
  * A server's store whose process dies at a chosen write: before its commit or just after it, and where the machine lost
- * power, without the background writes since the last durable one. Everything else is the real store in a real folder.
+ * power, without the background writes since the last durable one; and whose disk may be full. Everything else is the real
+ * store in a real folder.
  *
  * Background writes commit after a short virtual time, in order, on this thread: lmdb's own thread would make the order
  * of events a matter of luck.
@@ -38,6 +39,8 @@ export interface CrashingStoreOptions {
   readonly random: () => number;
   readonly plan: CrashPlan | undefined;
   readonly onCrash: () => void;
+  /** Called at the end of each transaction, which is undone when it throws. */
+  readonly takeWrite: () => void;
   /** Told of each event that is put into the timeline, once its write is committed. */
   readonly onPersisted: (event: EventNid) => void;
 }
@@ -97,6 +100,7 @@ export function openCrashingStore(options: CrashingStoreOptions): CrashingStore 
     const result = real.write((writer) => {
       const changed = change(watched(writer));
       if (dies && plan.when === 'before-commit') die();
+      options.takeWrite();
       return changed;
     });
     if (isDurable) losable = false;

@@ -29,6 +29,7 @@ import { sendEvent } from '../../src/room/send-event.js';
 import { readRecord, recordRoomNid } from '../../src/store/event-record.js';
 import { eventVerdict, Verdict } from '../../src/store/event-status.js';
 import { eventIdOfNid, servedBody } from '../../src/store/events.js';
+import { DiskError } from '../../src/store/folder/store-error.js';
 import type { EventNid } from '../../src/store/nids.js';
 import type { Store } from '../../src/store/open-store.js';
 import type { Room } from '../../src/store/rooms.js';
@@ -38,6 +39,7 @@ import { inlinePool } from '../../src/workers/inline-pool.js';
 import type { Random } from '../hq/room/plan/random.js';
 import type { CrashingStore, CrashPlan } from './crashing-store.js';
 import { Crash, openCrashingStore } from './crashing-store.js';
+import type { Disk } from './full-disk.js';
 import type { Answered, Host } from './network.js';
 import { announceDeath } from './network.js';
 import type { Life, VirtualTime } from './virtual-time.js';
@@ -51,6 +53,7 @@ export interface FederationServerOptions {
   readonly folder: string;
   readonly time: VirtualTime;
   readonly random: Random;
+  readonly disk: Disk;
   readonly client: FederationClient;
   readonly notaries: readonly ServerName[];
   readonly trace: (line: string) => void;
@@ -92,6 +95,11 @@ export class FederationServer implements Host {
     this.name = options.key.serverName;
   }
 
+  /** Where its store is. */
+  get disk(): Disk {
+    return this.#options.disk;
+  }
+
   get life(): Life | undefined {
     return this.#running?.life;
   }
@@ -120,7 +128,7 @@ export class FederationServer implements Host {
   }
 
   #open(life: Life, plan: CrashPlan | undefined): Running {
-    const { key, folder, time, random, client, notaries, trace, onBug } = this.#options;
+    const { key, folder, time, random, disk, client, notaries, trace, onBug } = this.#options;
     const clock = this.#options.clock ?? time.now;
     const store = openCrashingStore({
       dataDir: join(folder, this.name),
@@ -131,6 +139,8 @@ export class FederationServer implements Host {
       // The write of a start that keeps our own key is not counted.
       plan: plan && { ...plan, atWrite: plan.atWrite + 1 },
       onCrash: () => this.#crashed(),
+      // A process that cannot write what a start writes does not start.
+      takeWrite: () => this.#running !== undefined && disk.takeWrite(life.name),
       onPersisted: (event) => this.#noteDecided(store, event),
     });
     store.write((writer) => {
@@ -145,7 +155,8 @@ export class FederationServer implements Host {
       error: ({ err }: { err?: unknown }, message: string) => {
         if (life.dead) return;
         trace(`${this.name} ${message}: ${err}`);
-        if (!isRemoteFailure(err)) onBug(`${this.name} ${message}: ${err instanceof Error ? err.stack : err}`);
+        if (!isRemoteFailure(err) && !(err instanceof DiskError))
+          onBug(`${this.name} ${message}: ${err instanceof Error ? err.stack : err}`);
       },
     };
     const outbound = createOutboundQueue({
@@ -286,6 +297,8 @@ export class FederationServer implements Host {
       else for await (const chunk of response.chunks) chunks.push(Buffer.from(chunk));
       return { status: response.status, body: Buffer.concat(chunks) };
     } catch (error) {
+      // As http/handle-request.ts answers it.
+      if (error instanceof DiskError) return { status: 503, body: Buffer.from('{"errcode":"M_UNKNOWN"}') };
       if (!(error instanceof MatrixError)) throw error;
       return { status: error.status, body: Buffer.from(JSON.stringify(error.toBody()), 'utf8') };
     }

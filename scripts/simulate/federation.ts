@@ -24,6 +24,7 @@ import { eventContext } from '../../src/store/timeline.js';
 import type { Random } from '../hq/room/plan/random.js';
 import { randomOf } from '../hq/room/plan/random.js';
 import { FederationServer } from './federation-server.js';
+import { Disk } from './full-disk.js';
 import type { Answered, Host } from './network.js';
 import { Network } from './network.js';
 import { VirtualTime } from './virtual-time.js';
@@ -81,7 +82,12 @@ export class Federation {
     this.rules = roomVersionRules(this.random.pick(VERSIONS)) as RoomVersionRules;
     this.network = new Network(this.time, randomOf(label, 'network'), (line) => this.note(line));
     const server = (name: ServerName, notaries: ServerName[]) =>
-      this.newServer(name, randomOf(label, name), notaries, this.#folder);
+      this.newServer(
+        name,
+        randomOf(label, name),
+        notaries,
+        new Disk(randomOf(label, `disk of ${name}`), this.time.now),
+      );
     this.hs1 = server(HS1, []);
     this.hs2 = server(HS2, this.random.chance(0.5) ? [HS1] : []);
     this.hs3 = server(HS3, []);
@@ -93,12 +99,13 @@ export class Federation {
     for (const name of PUPPETS) this.network.hosts.set(name, this.#puppet(name));
   }
 
-  newServer(name: ServerName, random: Random, notaries: ServerName[], folder: string): FederationServer {
+  newServer(name: ServerName, random: Random, notaries: ServerName[], disk: Disk): FederationServer {
     const server = new FederationServer({
       key: keyOf(name),
-      folder,
+      folder: this.#folder,
       time: this.time,
       random,
+      disk,
       client: this.network.clientOf(name),
       notaries,
       trace: (line) => this.note(line),

@@ -33,6 +33,7 @@ import { randomOf } from '../hq/room/plan/random.js';
 import type { Federation } from './federation.js';
 import { BEA, BOB, HS1, HS2, HS3, keyOf, MINUTE_MS, PUPPETS } from './federation.js';
 import { FederationServer } from './federation-server.js';
+import { Disk } from './full-disk.js';
 
 /** Full answers to the joins of hs2, by the join's event ID. */
 export type FullAnswers = ReadonlyMap<string, Buffer>;
@@ -70,6 +71,7 @@ export async function compareWithFullJoin(
     folder: `${folder}/full`,
     time,
     random: randomOf('full', 'join'),
+    disk: new Disk(randomOf('full', 'disk'), time.now),
     client: replayingClient(federation, join, answers.get(joinId)),
     notaries: [HS1],
     trace: () => undefined,

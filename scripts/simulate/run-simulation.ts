@@ -39,6 +39,8 @@ export interface SimulationResult {
   readonly flipped: number;
   readonly softFailedInFull: readonly string[];
   readonly crashes: number;
+  /** Writes that a full disk did not take, of all servers. */
+  readonly refusedWrites: number;
   /** Store writes of the joining server, all lives together. */
   readonly writes: number;
   readonly virtualMs: number;
@@ -115,6 +117,7 @@ export async function runSimulation(options: SimulationOptions): Promise<Simulat
     roomVersion: federation.rules.version,
     ...comparison,
     crashes: scenario.crashCount,
+    refusedWrites: hs1.disk.refused + hs2.disk.refused + hs3.disk.refused,
     writes: hs2.writes,
     virtualMs: time.now() - startTs,
   };

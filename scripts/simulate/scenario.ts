@@ -9,6 +9,7 @@ import type { JsonObject } from '../../src/kernel/matrix/json.js';
 import { MatrixError } from '../../src/kernel/matrix/matrix-error.js';
 import { RemoteError } from '../../src/remote/remote-error.js';
 import { eventIdOfNid } from '../../src/store/events.js';
+import { DiskError } from '../../src/store/folder/store-error.js';
 import type { CrashPlan } from './crashing-store.js';
 import { Crash } from './crashing-store.js';
 import { drawRates } from './faults.js';
@@ -88,6 +89,7 @@ export class Scenario {
     const { random, time, hs1, hs2, hs3, network } = f;
     network.rates = drawRates(random);
     if (random.chance(0.8)) network.stateFromTs = time.now() + random.below(STORY_MS);
+    for (const server of [hs1, hs2, hs3]) server.disk.draw(STORY_MS);
     for (const server of [hs1, hs2, hs3]) server.onCrashed = () => this.#restartLater(server);
     hs2.start(this.#crashes.plan ?? this.#nextPlan());
     const at = (ms: number, act: () => Promise<unknown>) => time.schedule(ms, () => void this.quietly(act));
@@ -127,8 +129,8 @@ export class Scenario {
     try {
       await act();
     } catch (error) {
-      if (error instanceof MatrixError || error instanceof Crash || error instanceof RemoteError) {
-        this.#federation.note(`refused: ${error.message.slice(0, 160)}`);
+      if ([MatrixError, Crash, RemoteError, DiskError].some((kind) => error instanceof kind)) {
+        this.#federation.note(`refused: ${(error as Error).message.slice(0, 160)}`);
         return;
       }
       this.#federation.bugs.push(error instanceof Error ? (error.stack ?? error.message) : String(error));
@@ -186,8 +188,8 @@ export class Scenario {
         if (error instanceof MatrixError && error.status === 403)
           for (const membership of ['leave', 'invite'])
             await this.quietly(() => this.memberSend(this.#federation.hs1, ALICE, userId, membership));
-        if (!(error instanceof MatrixError || error instanceof Crash)) throw error;
-        this.#federation.note(`join: ${error.message.slice(0, 200)}`);
+        if (![MatrixError, Crash, DiskError].some((kind) => error instanceof kind)) throw error;
+        this.#federation.note(`join: ${(error as Error).message.slice(0, 200)}`);
       }
       await time.sleep(random.below(JOIN_AGAIN_MS_MAX));
     }

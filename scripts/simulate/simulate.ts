@@ -70,7 +70,7 @@ function lineOf(result: SimulationResult, ms: number): string {
   return (
     `seed ${String(seed).padEnd(10)} v${roomVersion.padEnd(2)} ${String(events).padStart(3)} events ` +
     `${String(rejected).padStart(2)} rejected ${flipped} flipped ${softFailedInFull.length} soft-failed by a full join ` +
-    `${crashes} crashes ` +
+    `${crashes} crashes ${result.refusedWrites} writes refused ` +
     `${(virtualMs / 3_600_000).toFixed(1)} h in ${ms.toFixed(0)} ms  ${traceHash}  ${outcome}\n`
   );
 }
