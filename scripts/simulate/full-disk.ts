@@ -26,12 +26,14 @@ export class Disk {
     this.#now = now;
   }
 
-  /** It may be full for a while within the next `storyMs`. */
-  draw(storyMs: number): void {
-    if (!this.#random.chance(FULL_DISK_SHARE)) return;
+  /** It may be full for a while within the next `storyMs`; says when, for the trace. */
+  draw(storyMs: number): string | undefined {
+    if (!this.#random.chance(FULL_DISK_SHARE)) return undefined;
     this.#fromTs = this.#now() + this.#random.below(storyMs);
     this.#untilTs = Math.min(this.#fromTs + this.#random.below(FULL_MS_MAX), this.#now() + storyMs);
     this.#share = this.#random.pick([0.3, 0.7, 1]);
+    const [begins, ends] = [this.#fromTs, this.#untilTs].map((ts) => ((ts - this.#now()) / 1000).toFixed(0));
+    return `its disk refuses ${100 * this.#share} % of writes from ${begins} to ${ends} s from now`;
   }
 
   /** Called in a transaction, before its end. Throws DiskError. */

@@ -89,7 +89,10 @@ export class Scenario {
     const { random, time, hs1, hs2, hs3, network } = f;
     network.rates = drawRates(random);
     if (random.chance(0.8)) network.stateFromTs = time.now() + random.below(STORY_MS);
-    for (const server of [hs1, hs2, hs3]) server.disk.draw(STORY_MS);
+    for (const server of [hs1, hs2, hs3]) {
+      const full = server.disk.draw(STORY_MS);
+      if (full !== undefined) f.note(`${server.name}: ${full}`);
+    }
     for (const server of [hs1, hs2, hs3]) server.onCrashed = () => this.#restartLater(server);
     hs2.start(this.#crashes.plan ?? this.#nextPlan());
     const at = (ms: number, act: () => Promise<unknown>) => time.schedule(ms, () => void this.quietly(act));

@@ -14,6 +14,9 @@ const RUN_MS = 120_000;
 /** In these an event that was accepted while the state was partial turns out to be rejected. */
 const FLIPPING_SEEDS = [1];
 
+/** In this one the joining server's disk is full while it joins, and later another's. */
+const FULL_DISK_SEED = 2000041;
+
 /** Fresh seeds are taken from the clock, below this. */
 const FRESH_SEEDS = 2 ** 31;
 
@@ -42,6 +45,10 @@ describe('a partial join and its resynchronisation, in a federation where things
 
   it('ends so for a seed that has never been run', async () => {
     await run({ seed: Date.now() % FRESH_SEEDS });
+  });
+
+  it('ends so where a server cannot write for a while, its disk being full', async () => {
+    expect((await run({ seed: FULL_DISK_SEED })).refusedWrites).toBeGreaterThan(10);
   });
 
   it('ends so whichever store write of the joining server was its last, before its commit and after it', async () => {
