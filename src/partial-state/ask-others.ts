@@ -13,7 +13,7 @@ import { RemoteError } from '../remote/remote-error.js';
 import { requestEvent } from '../remote/state-requests.js';
 import { removeEvent } from '../room/intake/apply-judgements.js';
 import type { IngestRefusal } from '../room/intake/ingest-events.js';
-import { EventIngest } from '../room/intake/ingest-events.js';
+import { askedState, EventIngest } from '../room/intake/ingest-events.js';
 import { mayBeReplaced } from '../room/intake/store-verified.js';
 import type { RoomServer } from '../room/room-server.js';
 import { eventVerdict, Verdict } from '../store/event-status.js';
@@ -128,11 +128,7 @@ async function askOne(
   signal: AbortSignal,
 ): Promise<{ readonly left: readonly number[]; readonly isThere: boolean }> {
   const ingest = new EventIngest(server, {
-    roomVersion: room.version,
-    roomId: room.roomId,
-    roomNid: room.nid,
-    stateOnly: true,
-    pushed: false,
+    ...askedState(room),
     lane: 'bulk',
     index: listed.index,
     replaceRedacted: true,

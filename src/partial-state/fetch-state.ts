@@ -10,7 +10,7 @@ import { RemoteError } from '../remote/remote-error.js';
 import { requestEvent, requestStateBefore } from '../remote/state-requests.js';
 import { putIngestRefusals, removeEvent } from '../room/intake/apply-judgements.js';
 import type { IngestRefusal } from '../room/intake/ingest-events.js';
-import { EventIngest } from '../room/intake/ingest-events.js';
+import { askedState, EventIngest } from '../room/intake/ingest-events.js';
 import type { RoomServer } from '../room/room-server.js';
 import { RecordFlag } from '../store/event-record.js';
 import { eventVerdict, setEventStatuses, Verdict } from '../store/event-status.js';
@@ -50,11 +50,7 @@ export async function fetchState(
   const before = { verified: progress.verifiedSignatures, stored: progress.storedEvents, bytes: progress.resyncBytes };
   let useful = 0;
   const ingest = new EventIngest(server, {
-    roomVersion: room.version,
-    roomId: room.roomId,
-    roomNid: room.nid,
-    stateOnly: true,
-    pushed: false,
+    ...askedState(room),
     lane: 'bulk',
     index: listed.index,
     // Each listed event may come in both fields.

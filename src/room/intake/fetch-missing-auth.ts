@@ -15,7 +15,7 @@ import type { EventNid } from '../../store/nids.js';
 import type { Room } from '../../store/rooms.js';
 import type { RoomServer } from '../room-server.js';
 import { applyJudgements } from './apply-judgements.js';
-import { EventIngest } from './ingest-events.js';
+import { askedState, EventIngest } from './ingest-events.js';
 import { ingestPdus } from './ingest-pdus.js';
 import { judgeEvents } from './judge-events.js';
 
@@ -100,11 +100,7 @@ async function fetchAuthChain(server: RoomServer, origin: ServerName, room: Room
     const { missing } = openAuth(server, room, [nid, ...unjudgedBehind(server, room, nid)]);
     if (missing.size === 0) return;
     const ingest = new EventIngest(server, {
-      roomVersion: room.version,
-      roomId: room.roomId,
-      roomNid: room.nid,
-      stateOnly: true,
-      pushed: false,
+      ...askedState(room),
       lane: 'interactive',
       index: undefined,
       eventsMax: AUTH_CHAIN_EVENTS_MAX,

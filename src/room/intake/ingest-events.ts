@@ -11,6 +11,7 @@ import type { JsonValue } from '../../kernel/matrix/json.js';
 import type { KeyNeed } from '../../kernel/signatures/verify-pdu.js';
 import { ResponseSplitter, SplitError } from '../../remote/split-response.js';
 import type { EventNid, RoomNid } from '../../store/nids.js';
+import type { Room } from '../../store/rooms.js';
 import { INDEXED_EVENTS_MAX, type SharedEventIndex } from '../../workers/event-index.js';
 import type { PduRefusal, VerifyPdusOutput } from '../../workers/jobs/verified-batch.js';
 import { Outcome } from '../../workers/jobs/verified-batch.js';
@@ -52,6 +53,18 @@ export interface IngestOptions {
   readonly eventsMax?: number;
   /** Told as things happen, with totals so far. */
   readonly onProgress?: (counts: IngestCounts) => void;
+}
+
+/** What all have in common that take in events of a room's state because we asked for them. */
+export function askedState({
+  nid,
+  roomId,
+  version,
+}: Pick<Room, 'nid' | 'roomId' | 'version'>): Pick<
+  IngestOptions,
+  'roomVersion' | 'roomId' | 'roomNid' | 'stateOnly' | 'pushed'
+> {
+  return { roomVersion: version, roomId, roomNid: nid, stateOnly: true, pushed: false };
 }
 
 export interface IngestCounts {

@@ -18,7 +18,7 @@ import { RemoteError } from '../../remote/remote-error.js';
 import { makeJoin, sendJoin } from '../../remote/state-requests.js';
 import { internRoom } from '../../store/rooms.js';
 import { buildEvent } from '../build-event.js';
-import { EventIngest } from '../intake/ingest-events.js';
+import { askedState, EventIngest } from '../intake/ingest-events.js';
 import type { RoomProgress } from '../room-progress.js';
 import type { RoomServer } from '../room-server.js';
 import { checkAuthChain } from './check-auth-chain.js';
@@ -114,11 +114,7 @@ async function receiveState(
   prevs.catch(() => undefined);
   let useful = 0;
   const ingest = new EventIngest(server, {
-    roomVersion: rules.version,
-    roomId,
-    roomNid,
-    stateOnly: true,
-    pushed: false,
+    ...askedState({ nid: roomNid, roomId, version: rules.version }),
     lane: 'interactive',
     index: undefined,
     onProgress: (counts) => {
