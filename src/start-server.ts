@@ -74,6 +74,7 @@ export async function startServer(config: Config): Promise<RunningServer> {
 }
 
 async function startLocked(config: Config): Promise<RunningServer> {
+  collectOldGarbageSooner();
   const log = pino({ level: config.log.level }, pino.destination({ dest: 2, sync: false }));
   const { keyId, seed } = readSigningKey(config.signingKeyPath);
   const signingKey = signingKeyOfSeed(config.serverName, keyId, seed);
@@ -83,7 +84,6 @@ async function startLocked(config: Config): Promise<RunningServer> {
   await Promise.all([warmUpThreads(threads, config.workers.threads), selfTest(log)]);
   const pool = nearPool(threads, store);
   compileReluctantly();
-  collectOldGarbageSooner();
   const { federation } = config;
   const client = createFederationClient({
     signingKey,

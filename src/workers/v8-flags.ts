@@ -3,7 +3,8 @@
  * compiler works beside the program, on the cores that verify: in the second of a first join it took half of their time.
  */
 
-import { setFlagsFromString } from 'node:v8';
+import { PerformanceObserver } from 'node:perf_hooks';
+import { getHeapStatistics, setFlagsFromString } from 'node:v8';
 
 /**
  * Bytes of bytecode that a function runs through before it is compiled anew, once the self-tests have had what is hot in
@@ -27,11 +28,21 @@ export function compileReluctantly(): void {
 
 /** By how much the heap of old objects may grow before they are looked through, in per cent of what was alive the last time. */
 const OLD_HEAP_GROWTH_PERCENT = 40;
+/** A small heap may grow by so many bytes all the same: looking through it again and again took a twentieth of a resync. */
+const OLD_HEAP_GROWTH_BYTES_MIN = 24 * 2 ** 20;
 
 /**
  * From now on, in all threads, old garbage is collected sooner than V8 does by itself: the writes of a resync leave some 100
- * bytes an event there, which came to 100 MB at a million events. Called at start.
+ * bytes an event there, which came to 100 MB at a million events. Called in the main thread, first of all: V8 collects once
+ * while a server starts, and decides then how much may come until the next time.
  */
 export function collectOldGarbageSooner(): void {
-  setFlagsFromString(`--heap-growing-percent=${OLD_HEAP_GROWTH_PERCENT}`);
+  setOldHeapGrowth();
+  // V8 takes the number at the end of each collection, for the next one.
+  new PerformanceObserver(setOldHeapGrowth).observe({ entryTypes: ['gc'] });
+}
+
+function setOldHeapGrowth(): void {
+  const percent = Math.ceil((100 * OLD_HEAP_GROWTH_BYTES_MIN) / getHeapStatistics().used_heap_size);
+  setFlagsFromString(`--heap-growing-percent=${Math.max(OLD_HEAP_GROWTH_PERCENT, percent)}`);
 }
