@@ -61,10 +61,11 @@ export async function runSimulation(options: SimulationOptions): Promise<Simulat
   network.onAnswered = async (origin, to, request, answer) => {
     if (origin !== HS2 || answer.status !== 200 || !request.path.includes('/send_join/')) return;
     const whole = { ...request, query: [['omit_members', 'false']] as const };
-    const host = network.hosts.get(to);
-    if (host?.life === undefined) return;
+    const host = [hs1, hs3].find(({ name }) => name === to);
+    const life = host?.life;
+    if (host === undefined || life === undefined) return;
     const eventId = decodeURIComponent(request.path.split('/')[6] ?? '');
-    const { status, body } = await time.within(host.life, () => host.answer(origin, whole));
+    const { status, body } = await host.disk.spare(() => time.within(life, () => host.answer(origin, whole)));
     if (status === 200) answers.set(eventId, body);
   };
   const unhandled = process.listeners('unhandledRejection');
