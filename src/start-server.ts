@@ -162,8 +162,8 @@ async function startLocked(config: Config): Promise<RunningServer> {
           server.progressOf(request.roomId).end('room_usable');
           resyncs.start(request.roomId);
         },
-        send: (roomId, sender, { type, stateKey, content }) =>
-          sendEvent(server, roomId, { type, sender, stateKey, content }),
+        send: (roomId, sender, { type, stateKey, content }, alongside) =>
+          sendEvent(server, roomId, { type, sender, stateKey, content }, alongside),
         leave: (roomId, userId) =>
           sendEvent(server, roomId, {
             type: 'm.room.member',

@@ -14,7 +14,7 @@ import type { LoadedEvent } from '../store/events.js';
 import { authEventOf, eventNidOf, loadEvent, referencedIds } from '../store/events.js';
 import type { EventNid, StateGroupNid } from '../store/nids.js';
 import { NO_EVENT } from '../store/nids.js';
-import type { StoreReader } from '../store/open-store.js';
+import type { StoreReader, StoreWriter } from '../store/open-store.js';
 import type { Refusal, Room } from '../store/rooms.js';
 import { isPartialStateEvent, loadRoom, putRefusal } from '../store/rooms.js';
 import { eventContext, eventPrevs, isInGraph } from '../store/timeline.js';
@@ -30,8 +30,16 @@ export interface Acceptance {
   readonly reason?: string;
 }
 
+/** What is written with an event where it is accepted, so that a crash leaves both or neither. */
+export type Alongside = (writer: StoreWriter) => void;
+
 /** Decides about one stored, unjudged event (or outlier) and puts it into the timeline. Bad events are verdicts, never errors. */
-export async function acceptEvent(server: RoomServer, roomId: RoomId, nid: EventNid): Promise<Acceptance> {
+export async function acceptEvent(
+  server: RoomServer,
+  roomId: RoomId,
+  nid: EventNid,
+  alongside?: Alongside,
+): Promise<Acceptance> {
   const { store } = server;
   const room = loadRoom(store, roomId);
   if (room === undefined) return { verdict: 'dropped', reason: 'the room is not known here' };
@@ -67,7 +75,7 @@ export async function acceptEvent(server: RoomServer, roomId: RoomId, nid: Event
   if (refusal === undefined && !partial && room.residency === 'full-state') {
     refusal = checkAgainst(room, event, storedState(store, room, room.currentGroup), 'soft-failed');
   }
-  await persistAccepted(server, room, event, { prevs, before, partial, refusal });
+  await persistAccepted(server, room, event, { prevs, before, partial, refusal }, alongside);
   if (refusal === undefined) server.onTimelineEvent(room.nid, nid);
   return refusal === undefined
     ? { verdict: 'accepted' }
@@ -153,6 +161,7 @@ export async function persistAccepted(
   room: Room,
   event: LoadedEvent,
   decided: { prevs: readonly EventNid[]; before: StateGroupNid; partial: boolean; refusal: Refusal | undefined },
+  alongside?: Alongside,
 ): Promise<void> {
   const { prevs, before, partial, refusal } = decided;
   const plan = { nid: event.nid, before, refusal };
@@ -169,7 +178,7 @@ export async function persistAccepted(
     if (isEnd) groups.unshift(server.store.write((writer) => stateAfter(writer, room, plan, event.record)));
     current = await resolveStoredStates(server, room, groups, 'interactive');
   }
-  server.store.write((writer) =>
+  server.store.write((writer) => {
     persistEvent(writer, room, room, {
       ...plan,
       eventId: event.eventId,
@@ -178,6 +187,7 @@ export async function persistAccepted(
       extremities: !ends ? undefined : isEnd ? [...others, event.nid] : others,
       current,
       ownServer: server.serverName,
-    }),
-  );
+    });
+    if (refusal === undefined) alongside?.(writer);
+  });
 }

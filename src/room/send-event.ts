@@ -10,12 +10,14 @@ import { MatrixError } from '../kernel/matrix/matrix-error.js';
 import { hashAndSignPdu } from '../kernel/signatures/sign-pdu.js';
 import { authEventOf, eventIdOfNid, loadEvent, loadRecord } from '../store/events.js';
 import type { EventNid } from '../store/nids.js';
+import type { StoreWriter } from '../store/open-store.js';
 import type { Room } from '../store/rooms.js';
 import { loadRoom } from '../store/rooms.js';
+import { queueEvent } from '../store/transactions.js';
 import { acceptEvent } from './accept-event.js';
 import type { EventIntent } from './build-event.js';
 import { buildEvent, selectAuthEvents } from './build-event.js';
-import { queueToRoom } from './distribute-event.js';
+import { serversInRoom } from './distribute-event.js';
 import { ingestPdus } from './intake/ingest-pdus.js';
 import type { RoomServer } from './room-server.js';
 import { storedState } from './room-state.js';
@@ -23,16 +25,29 @@ import { storedState } from './room-state.js';
 /** prev_events of an event of ours; the specification allows 20. */
 export const OWN_PREV_EVENTS_MAX = 10;
 
-/** Sends an event; it is stored (fsynced) and queued when this resolves. Throws MatrixError. */
-export function sendEvent(server: RoomServer, roomId: RoomId, intent: EventIntent): Promise<EventId> {
+/**
+ * Sends an event; it is stored (fsynced) and queued when this resolves. `alongside`: written with it. Throws MatrixError.
+ */
+export function sendEvent(
+  server: RoomServer,
+  roomId: RoomId,
+  intent: EventIntent,
+  alongside?: (writer: StoreWriter, eventId: EventId) => void,
+): Promise<EventId> {
   return server.queues.run(roomId, async () => {
     const room = loadRoom(server.store, roomId);
     if (room === undefined) throw new MatrixError(404, 'M_NOT_FOUND', `the room ${roomId} is not known here`);
     const nid = await storeOwn(server, room, intent);
-    const { verdict, reason } = await acceptEvent(server, roomId, nid);
+    const eventId = eventIdOfNid(server.store, nid);
+    // As the room was before it: whom the event removes is to hear of it.
+    const destinations = serversInRoom(server.store, room, server.serverName);
+    const { verdict, reason } = await acceptEvent(server, roomId, nid, (writer) => {
+      queueEvent(writer, destinations, nid);
+      alongside?.(writer, eventId);
+    });
     if (verdict !== 'accepted') throw new MatrixError(403, 'M_FORBIDDEN', reason ?? 'the event is not allowed');
-    server.onQueued(queueToRoom(server, room, nid));
-    return eventIdOfNid(server.store, nid);
+    server.onQueued(destinations);
+    return eventId;
   });
 }
 

@@ -50,8 +50,11 @@ export interface QueuedEvent {
 
 /** Queues an event for destinations. */
 export function queueEvent(writer: StoreWriter, destinations: Iterable<ServerName>, event: EventNid): void {
-  const sequence = takeNumbers(writer, 'next_outbound_sequence', 1);
-  for (const destination of destinations) writer.tables.outbound_queue.put([destination, sequence], event);
+  let sequence: number | undefined;
+  for (const destination of destinations) {
+    sequence ??= takeNumbers(writer, 'next_outbound_sequence', 1);
+    writer.tables.outbound_queue.put([destination, sequence], event);
+  }
 }
 
 /** The oldest events that wait for a destination. */

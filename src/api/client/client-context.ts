@@ -10,6 +10,7 @@ import { isJsonObject } from '../../kernel/matrix/json.js';
 import { MatrixError } from '../../kernel/matrix/matrix-error.js';
 import type { JoinRequest } from '../../room/join/join-room.js';
 import type { RoomServer } from '../../room/room-server.js';
+import type { StoreWriter } from '../../store/open-store.js';
 import type { Room } from '../../store/rooms.js';
 import { loadRoom } from '../../store/rooms.js';
 import type { LocalMembership } from '../../store/timeline.js';
@@ -35,7 +36,13 @@ export interface ClientOptions {
   readonly sync: SyncNotifier;
   readonly rooms: {
     join(request: JoinRequest): Promise<void>;
-    send(roomId: RoomId, sender: UserId, intent: ClientIntent): Promise<EventId>;
+    /** `alongside`: written with the event. */
+    send(
+      roomId: RoomId,
+      sender: UserId,
+      intent: ClientIntent,
+      alongside?: (writer: StoreWriter, eventId: EventId) => void,
+    ): Promise<EventId>;
     leave(roomId: RoomId, userId: UserId): Promise<EventId>;
   };
 }

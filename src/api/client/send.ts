@@ -31,11 +31,9 @@ export function sendEndpoints(context: ClientContext): readonly Endpoint[] {
     if (sending === undefined) {
       const content = bodyObject(request);
       sending = context.rooms
-        .send(room.roomId, caller.userId, { type: eventType, stateKey: undefined, content })
-        .then((eventId) => {
-          store.write((writer) => putClientTransaction(writer, caller, path, eventId));
-          return eventId;
-        })
+        .send(room.roomId, caller.userId, { type: eventType, stateKey: undefined, content }, (writer, eventId) =>
+          putClientTransaction(writer, caller, path, eventId),
+        )
         .finally(() => underWay.delete(name));
       underWay.set(name, sending);
     }

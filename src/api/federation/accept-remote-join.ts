@@ -10,14 +10,14 @@ import type { JsonObject } from '../../kernel/matrix/json.js';
 import { MatrixError } from '../../kernel/matrix/matrix-error.js';
 import { addPduSignature } from '../../kernel/signatures/sign-pdu.js';
 import { acceptEvent } from '../../room/accept-event.js';
-import { queueToServers } from '../../room/distribute-event.js';
 import { ingestPdus } from '../../room/intake/ingest-pdus.js';
 import type { RoomServer } from '../../room/room-server.js';
 import { storedState } from '../../room/room-state.js';
 import type { EventNid, StateGroupNid } from '../../store/nids.js';
 import type { Room } from '../../store/rooms.js';
-import { isServerJoined, joinedServers } from '../../store/rooms.js';
+import { joinedServers } from '../../store/rooms.js';
 import { eventContext } from '../../store/timeline.js';
+import { queueEvent } from '../../store/transactions.js';
 import type { FindAuthChainOutput } from '../../workers/jobs/find-auth-chain.js';
 import type { ReceivedJoin } from './check-join.js';
 import { checkAllowConditions, needsAuthoriser } from './choose-authoriser.js';
@@ -38,7 +38,7 @@ export interface AcceptedJoin {
 export type FindState = (room: Room, before: StateGroupNid, join: EventNid) => Promise<FindAuthChainOutput>;
 
 /**
- * `findState` runs on a worker while the room's servers are read and the join is queued for them.
+ * The join is queued for the room's servers in the write that takes it in; `findState` then runs on a worker.
  * Throws MatrixError: 400 for a join that does not verify, 403 for one that is not allowed.
  */
 export async function acceptRemoteJoin(
@@ -51,9 +51,10 @@ export async function acceptRemoteJoin(
   const { roomId } = asked;
   const nid = await storeJoin(server, asked, authorised(server, asked, join));
   return server.queues.run(roomId, async () => {
-    const originWasJoined = isServerJoined(server.store, residentRoom(server, roomId).nid, origin);
+    const serversBefore = [...joinedServers(server.store, residentRoom(server, roomId).nid)].map(([name]) => name);
+    const others = new Set(serversBefore.filter((name) => name !== origin && name !== server.serverName));
     const isNew = eventContext(server.store, nid) === undefined;
-    const { verdict, reason } = await acceptEvent(server, roomId, nid);
+    const { verdict, reason } = await acceptEvent(server, roomId, nid, (writer) => queueEvent(writer, others, nid));
     const detail = reason === undefined ? '' : `: ${reason}`;
     if (verdict === 'dropped') throw new MatrixError(400, 'M_INVALID_PARAM', `the join cannot be taken in${detail}`);
     if (verdict !== 'accepted') throw new MatrixError(403, 'M_FORBIDDEN', `${join.userId} may not join${detail}`);
@@ -64,12 +65,7 @@ export async function acceptRemoteJoin(
     const found = findState(room, context.before, nid);
     // It is awaited by who answers; until then nobody else would handle its failure.
     found.catch(() => undefined);
-    const serversBefore: ServerName[] = [];
-    for (const [name] of joinedServers(server.store, room.nid))
-      if (name !== origin || originWasJoined) serversBefore.push(name);
-    const others = serversBefore.filter((name) => name !== origin && name !== server.serverName);
-    const queuedFor = isNew ? queueToServers(server, new Set(others), nid) : new Set<ServerName>();
-    return { room, nid, found, serversBefore, queuedFor };
+    return { room, nid, found, serversBefore, queuedFor: isNew ? others : new Set() };
   });
 }
 

@@ -38,7 +38,7 @@ export class ClientApi {
         sync: this.notifier,
         rooms: {
           join: () => Promise.reject(new Error('no test joins through this')),
-          send: (roomId, sender, intent) => sendEvent(server, roomId, { ...intent, sender }),
+          send: (roomId, sender, intent, alongside) => sendEvent(server, roomId, { ...intent, sender }, alongside),
           leave: () => Promise.reject(new Error('no test leaves through this')),
         },
       }),
