@@ -3,7 +3,6 @@
  * must be told by one further down is passed in here as a function.
  */
 
-import { readFileSync } from 'node:fs';
 import pino from 'pino';
 import { adminEndpoints } from './api/admin/admin-endpoints.js';
 import { createAnswerTimes } from './api/admin/answer-times.js';
@@ -20,6 +19,7 @@ import type { SigningKey } from './kernel/signatures/ed25519.js';
 import { signingKeyOfSeed } from './kernel/signatures/ed25519.js';
 import { createFillGap } from './partial-state/fill-gap.js';
 import { Resyncs } from './partial-state/resyncs.js';
+import { readTrustAnchors } from './remote/connections/read-trust-anchors.js';
 import { createFederationClient } from './remote/federation-client.js';
 import { createKeyRing } from './remote/key-ring.js';
 import type { OutboundQueue } from './remote/outbound-queue.js';
@@ -57,9 +57,11 @@ const PROGRESS_ROOMS_MAX = 1000;
 
 /** Starts a server; while it runs nobody else gets its data folder. */
 export async function startServer(config: Config): Promise<RunningServer> {
+  const { caFile } = config.federation;
+  const trustAnchors = caFile === undefined ? undefined : readTrustAnchors(caFile);
   const lock = lockFolder(config.dataDir);
   try {
-    const server = await startLocked(config);
+    const server = await startLocked(config, trustAnchors);
     return {
       ...server,
       close: async (deadlineMs) => {
@@ -73,7 +75,7 @@ export async function startServer(config: Config): Promise<RunningServer> {
   }
 }
 
-async function startLocked(config: Config): Promise<RunningServer> {
+async function startLocked(config: Config, trustAnchors: string | undefined): Promise<RunningServer> {
   collectOldGarbageSooner();
   const log = pino({ level: config.log.level }, pino.destination({ dest: 2, sync: false }));
   const { keyId, seed } = readSigningKey(config.signingKeyPath);
@@ -88,7 +90,7 @@ async function startLocked(config: Config): Promise<RunningServer> {
   const client = createFederationClient({
     signingKey,
     hosts: federation.hosts,
-    ca: federation.caFile === undefined ? undefined : readFileSync(federation.caFile, 'utf8'),
+    ca: trustAnchors,
     verifyCertificates: federation.verifyCertificates,
     allowRanges: federation.allowRanges,
     clock: Date.now,

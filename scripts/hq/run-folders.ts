@@ -77,7 +77,7 @@ export async function prepareRun(
       clientPort: 0,
       federationPort,
       registrationEnabled: true,
-      threads: options.threads,
+      ...(serverName === JOINER ? { threads: options.threads } : {}),
       federation: { allowRanges: ['127.0.0.0/8'], hosts, keyServers },
       ca,
     });

@@ -14,7 +14,7 @@ const LISTENERS_MAX = 16;
 const THREADS_MAX = 1024;
 const PORT_MAX = 65_535;
 /** New rooms get this version unless the client names one: the reference homeserver's default (the specification v1.19 recommends 12). */
-const DEFAULT_ROOM_VERSION = '11';
+export const DEFAULT_ROOM_VERSION = '11';
 
 const path = z.string().min(1, 'expected a path');
 

@@ -10,6 +10,7 @@ import { isIP } from 'node:net';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { parseServerName, type ServerName } from '../kernel/matrix/ids.js';
+import { DEFAULT_ROOM_VERSION } from './config-schema.js';
 import { type CertificatePair, makeCertificate } from './make-certificate.js';
 import { UsageError } from './usage-error.js';
 
@@ -67,7 +68,6 @@ const FOR_ALL = 0o644;
 const DEFAULT_BIND = '127.0.0.1';
 const DEFAULT_CLIENT_PORT = 8008;
 const DEFAULT_FEDERATION_PORT = 8448;
-const DEFAULT_ROOM_VERSION = '12';
 
 /**
  * Writes the files of a new server into `dir` and returns their paths.
