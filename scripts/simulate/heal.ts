@@ -5,7 +5,9 @@
  * if one of our users were in, because what came until then is to be judged right as well.
  */
 
+import type { EventId } from '../../src/kernel/matrix/ids.js';
 import { SERVERS_A_ROUND_MAX } from '../../src/partial-state/resyncs.js';
+import { eventNidOf } from '../../src/store/events.js';
 import {
   addJoinedCounts,
   allRooms,
@@ -14,7 +16,7 @@ import {
   putRoom,
   roomNidOf,
 } from '../../src/store/rooms.js';
-import { localMembership } from '../../src/store/timeline.js';
+import { eventContext, localMembership } from '../../src/store/timeline.js';
 import type { Federation } from './federation.js';
 import { ALICE, BEA, BOB, DAY_MS, HS1, HS2, HS3, MINUTE_MS } from './federation.js';
 import type { Scenario } from './scenario.js';
@@ -66,14 +68,14 @@ export async function heal(federation: Federation, scenario: Scenario): Promise<
     bugs.push(...leftovers(f));
     return 'never';
   }
-  await f.settle(() => scenario.quietly(() => scenario.say(hs1, ALICE)));
+  const last = await lastMessage(f, scenario);
   const isFull = () => room()?.residency === 'full-state';
-  if (await within(f, isFull, DAY_MS)) return settled(f, 'in');
+  if (await within(f, isFull, DAY_MS)) return settled(f, 'in', last);
   if (hs3.life === undefined) hs3.start();
   const asked = () => network.asked.get(`${HS2} v1/state_ids`) ?? 0;
   const askedBefore = asked();
   const pausedBefore = room()?.residency === 'paused';
-  if (await within(f, isFull, DAY_MS)) return settled(f, 'in');
+  if (await within(f, isFull, DAY_MS)) return settled(f, 'in', last);
   const askedADay = asked() - askedBefore;
   await within(f, () => hs1.life !== undefined && hs2.life !== undefined, DAY_MS);
   const there = hs1.loadRoom(roomId);
@@ -116,9 +118,30 @@ function leftovers({ hs2, roomId }: Federation): string[] {
   return [...rooms, ...marks, ...told.map((user) => `no join came about, and ${user} has a membership`)];
 }
 
-/** What was on its way arrives. */
-async function settled(f: Federation, outcome: Healed): Promise<Healed> {
+/** The room's last word, said when nothing goes wrong any more; undefined where it is not for the joining server. */
+async function lastMessage(f: Federation, scenario: Scenario): Promise<EventId | undefined> {
+  const { hs1, roomId } = f;
+  let last: EventId | undefined;
+  await f.settle(() =>
+    scenario.quietly(async () => {
+      const there = hs1.loadRoom(roomId);
+      const isTold = there !== undefined && isServerJoined(hs1.store, there.nid, HS2);
+      const said = await scenario.say(hs1, ALICE);
+      if (isTold) last = said;
+    }),
+  );
+  return last;
+}
+
+/** What was on its way arrives. What is compared is what came: so that nothing can be lost, the last word must have come. */
+async function settled(f: Federation, outcome: Healed, last?: EventId): Promise<Healed> {
   await f.pass(10 * MINUTE_MS);
+  const hasLast = () => {
+    const nid = last === undefined || f.hs2.life === undefined ? undefined : eventNidOf(f.hs2.store, last);
+    return nid !== undefined && eventContext(f.hs2.store, nid) !== undefined;
+  };
+  if (last !== undefined && !(await within(f, hasLast, DAY_MS)))
+    f.bugs.push(`${last}, the last message, never came in`);
   return outcome;
 }
 

@@ -13,7 +13,7 @@ import { eventNidOf, loadRecord } from '../../store/events.js';
 import type { EventNid } from '../../store/nids.js';
 import type { StoreReader } from '../../store/open-store.js';
 import type { Room } from '../../store/rooms.js';
-import { eventPrevs } from '../../store/timeline.js';
+import { eventContext, eventPrevs } from '../../store/timeline.js';
 import type { Endpoint } from '../endpoint.js';
 import { ok } from '../endpoint.js';
 import { authenticated } from './authenticate.js';
@@ -57,25 +57,33 @@ interface MissingEventsQuery {
   readonly minDepth: number;
 }
 
-/** Breadth first from `latest` (not part of the answer) along prev_events, up to `earliest` (neither). */
+/**
+ * Breadth first from `latest` (not part of the answer) along prev_events, up to `earliest` (neither). Rejected events are
+ * given too: accepted ones may follow upon them (server-server API, "Rejection"), and cannot be taken in without.
+ */
 function missingEvents(reader: StoreReader, room: Room, query: MissingEventsQuery): EventNid[] {
   const nidsOf = (ids: readonly EventId[]) =>
     ids.map((id) => eventNidOf(reader, id)).filter((nid) => nid !== undefined);
   const seen = new Set<EventNid>(nidsOf(query.earliest));
-  const toVisit = nidsOf(query.latest).filter((nid) => !seen.has(nid) && isAcceptedIn(reader, room, nid));
+  const toVisit = nidsOf(query.latest).filter((nid) => !seen.has(nid) && isInTimelineOf(reader, room, nid));
   for (const nid of toVisit) seen.add(nid);
   const found: { readonly nid: EventNid; readonly depth: number }[] = [];
   for (let i = 0; i < toVisit.length && found.length < query.limit; i++) {
     for (const prev of eventPrevs(reader, toVisit[i] as EventNid)) {
       if (found.length >= query.limit || seen.has(prev)) continue;
       seen.add(prev);
-      const depth = isAcceptedIn(reader, room, prev) ? loadRecord(reader, prev)?.depth : undefined;
+      const depth = isInTimelineOf(reader, room, prev) ? loadRecord(reader, prev)?.depth : undefined;
       if (depth === undefined || depth < query.minDepth) continue;
       found.push({ nid: prev, depth });
       toVisit.push(prev);
     }
   }
   return found.sort((a, b) => a.depth - b.depth || a.nid - b.nid).map(({ nid }) => nid);
+}
+
+function isInTimelineOf(reader: StoreReader, room: Room, nid: EventNid): boolean {
+  if (eventContext(reader, nid) === undefined) return isAcceptedIn(reader, room, nid);
+  return loadRecord(reader, nid)?.roomNid === room.nid;
 }
 
 function eventIds(value: JsonValue | undefined, name: string): EventId[] {

@@ -1,9 +1,14 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { RoomId } from '../../../src/kernel/matrix/ids.js';
 import type { JsonObject } from '../../../src/kernel/matrix/json.js';
-import { eventNidOf } from '../../../src/store/events.js';
+import { hashAndSignPdu } from '../../../src/kernel/signatures/sign-pdu.js';
+import { receivePdus } from '../../../src/room/receive-pdus.js';
+import { eventVerdict, Verdict } from '../../../src/store/event-status.js';
+import { eventIdOfNid, eventNidOf } from '../../../src/store/events.js';
+import type { EventNid } from '../../../src/store/nids.js';
 import type { Room } from '../../../src/store/rooms.js';
 import { loadRoom, markPartialStateEvent, putPartialState, putRoom } from '../../../src/store/rooms.js';
+import { stateEvent } from '../../../src/store/state-groups.js';
 import { ALICE, BOB, HS2_KEY, HS3_KEY, NOW, OWN_KEY, ROOM, ServedRoom } from './served-room.js';
 
 let served: ServedRoom;
@@ -196,6 +201,36 @@ describe('asked about events', () => {
     const content = { earliest_events: [ids[0] as string], latest_events: [ids[2] as string], limit: 10 };
     const missing = await served.call('POST', uri('get_missing_events/ROOM'), { as, content });
     expect((missing.body.events as JsonObject[]).map((pdu) => (pdu.content as JsonObject).body)).toEqual(['two']);
+  });
+
+  it('gives a rejected event for get_missing_events, because an accepted one may follow upon it', async () => {
+    await served.createRoom();
+    await served.join(HS2_KEY, BOB);
+    const { nid, currentGroup, rules } = room();
+    const idOf = (type: string, key: string) =>
+      eventIdOfNid(served.store, stateEvent(served.store, nid, currentGroup, type, key));
+    const join = idOf('m.room.member', BOB);
+    const auth = [idOf('m.room.create', ''), idOf('m.room.power_levels', ''), join];
+    const say = (prev: string, fields: JsonObject) =>
+      hashAndSignPdu(
+        rules,
+        {
+          ...{ type: 'm.room.message', room_id: ROOM, sender: BOB, content: {}, auth_events: auth },
+          ...{ prev_events: [prev], depth: 9, origin_server_ts: NOW, ...fields },
+        },
+        HS2_KEY,
+      );
+    const topic = say(join, { type: 'm.room.topic', state_key: '' });
+    const upon = say(topic.eventId, { content: { body: 'upon it' } });
+    const bytes = [topic, upon].map(({ json }) => Buffer.from(JSON.stringify(json)));
+    await receivePdus(served.server, HS2_KEY.serverName, ROOM, bytes, () => Promise.reject(new Error('no gap')));
+    const verdicts = [topic, upon].map(({ eventId }) =>
+      eventVerdict(served.store, eventNidOf(served.store, eventId) as EventNid),
+    );
+    expect(verdicts).toEqual([Verdict.rejected, Verdict.accepted]);
+    const content = { earliest_events: [join], latest_events: [upon.eventId], limit: 10 };
+    const { body } = await served.call('POST', uri('get_missing_events/ROOM'), { as: HS2_KEY, content });
+    expect((body.events as JsonObject[]).map(({ type }) => type)).toEqual(['m.room.topic']);
   });
 
   it('redacts what the history visibility hides from the server', async () => {
