@@ -93,6 +93,7 @@ describe('the simulator', { timeout: RUN_MS }, () => {
   afterEach(() => {
     vi.doUnmock('/src/partial-state/put-verdict.ts');
     vi.doUnmock('/src/kernel/event-auth/check-auth-rules.ts');
+    vi.doUnmock('/src/room/receive-pdus.ts');
     vi.resetModules();
   });
 
@@ -102,6 +103,16 @@ describe('the simulator', { timeout: RUN_MS }, () => {
         (putVerdict as (...values: never[]) => void)(writer, room, event, before, undefined as never, own),
     }));
     expect(problems.join('\n')).toMatch(/is accepted, a full join has it rejected/);
+  });
+
+  it('fails when what others push is answered and not taken in', async () => {
+    const problems = await problemsWhereBroken(FLIPPING_SEEDS, 'room/receive-pdus', ({ receivePdus }) => ({
+      receivePdus: async (server: { serverName: string }, origin: string, ...rest: unknown[]) =>
+        server.serverName === 'hs2' && origin === 'hs1'
+          ? new Map()
+          : (receivePdus as (...all: unknown[]) => unknown)(server, origin, ...rest),
+    }));
+    expect(problems.join('\n')).toMatch(/the last message, never came in/);
   });
 
   it('fails when the authorization rules allow everything, though a full join allows it as well', async () => {
