@@ -11,6 +11,7 @@ import { join } from 'node:path';
 import type { Database, RootDatabase } from 'lmdb';
 import { open } from 'lmdb';
 import { crashAfterQueued, crashAfterWrite } from './crash/crash-points.js';
+import { refuseWhereFull } from './crash/refuse-writes.js';
 import { checkDataFile } from './folder/check-data-file.js';
 import { StoreError } from './folder/store-error.js';
 import { commitError, writeFailure } from './folder/write-failure.js';
@@ -116,6 +117,7 @@ function storeOf(root: RootDatabase, tables: WriteTables, path: string): Store {
         root.transactionSync(() => {
           const result = change({ tables });
           if (result instanceof Promise) throw new StoreError('a write must be synchronous');
+          refuseWhereFull();
           return result;
         }),
       );
@@ -124,7 +126,11 @@ function storeOf(root: RootDatabase, tables: WriteTables, path: string): Store {
     },
     writeInBackground: async (change) => {
       // A child transaction: an asynchronous transaction of lmdb is not undone when its function throws.
-      const written = root.childTransaction(() => change({ tables })) as Promise<ReturnType<typeof change>>;
+      const written = root.childTransaction(() => {
+        const result = change({ tables });
+        refuseWhereFull();
+        return result;
+      }) as Promise<ReturnType<typeof change>>;
       crashAfterQueued();
       const result = await written.catch(async (error: unknown) => {
         throw writeFailure(path, await commitError(error));

@@ -5,10 +5,10 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { afterAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, describe, expect, it } from 'vitest';
 import { generate } from '../../src/cli/generate.js';
 import type { JsonObject } from '../../src/kernel/matrix/json.js';
-import { smallDisk } from '../store/small-disk.js';
+import { smallDisk, toldDisk } from '../store/small-disk.js';
 import { testAuthority } from '../support/federation-stub.js';
 import { answers, startScriptedResident } from '../support/scripted-resident.js';
 import { ScriptedRoom } from '../support/scripted-room.js';
@@ -18,11 +18,14 @@ const TEST_MS_MAX = 240_000;
 const POLL_MS = 100;
 const FULL = { errcode: 'M_UNKNOWN', error: expect.stringMatching(/^This server cannot write to its disk now/) };
 
-const disk = smallDisk(32);
+/** Always the one that is told; a real one too where this process may mount it. */
+const DISKS = [toldDisk(), smallDisk(32)].filter((disk) => disk !== undefined);
 let child: ChildProcess | undefined;
-afterAll(() => {
+afterEach(() => {
   child?.kill('SIGKILL');
-  disk?.unmount();
+});
+afterAll(() => {
+  for (const disk of DISKS) disk.unmount();
 });
 
 /** A room whose state needs new pages of the store, at the join and at the resync. */
@@ -37,9 +40,8 @@ function largeRoom(): ScriptedRoom {
   return room;
 }
 
-describe.runIf(disk !== undefined)('joinery serve on a disk that is full', { timeout: TEST_MS_MAX }, () => {
+describe.each(DISKS)('joinery serve on a disk that is full: $kind', { timeout: TEST_MS_MAX }, (disk) => {
   it('tells its users, lives, and goes on where it was when there is room again', async () => {
-    if (disk === undefined) return;
     const resident = await startScriptedResident(['hs1', 'hs3']);
     const room = largeRoom();
     resident.rooms.push(room);
@@ -55,6 +57,7 @@ describe.runIf(disk !== undefined)('joinery serve on a disk that is full', { tim
     });
     child = spawn(process.execPath, [JOINERY, 'serve', '--config', files.config], {
       stdio: ['ignore', 'pipe', 'ignore'],
+      env: { ...process.env, ...disk.env },
     });
     const ended = new Promise((resolve) => child?.once('exit', (code, signal) => resolve(signal ?? code)));
     const ready = await new Promise<string>((resolve) => child?.stdout?.once('data', (text) => resolve(String(text))));
