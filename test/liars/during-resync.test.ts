@@ -1,7 +1,10 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { EventId, UserId } from '../../src/kernel/matrix/ids.js';
 import type { SignedEvent } from '../../src/kernel/signatures/sign-pdu.js';
+import { eventIdOfNid } from '../../src/store/events.js';
+import type { EventNid } from '../../src/store/nids.js';
 import { partialStateEvents } from '../../src/store/rooms.js';
+import { stateEvent } from '../../src/store/state-groups.js';
 import { localMembership } from '../../src/store/timeline.js';
 import type { Act, ScriptedResident } from '../support/scripted-resident.js';
 import { answers, startScriptedResident } from '../support/scripted-resident.js';
@@ -119,6 +122,12 @@ describe.each(['state_ids', 'state', 'event'])('what arrives while a resync wait
       `${MALLORY} ban`,
     ]);
     expect(partialStateEvents(joiner.store, joiner.room(room).nid)).toEqual([]);
+    const { nid, currentGroup, extremities } = joiner.room(room);
+    const idOf = (event: EventNid) => eventIdOfNid(joiner.store, event);
+    const topic = stateEvent(joiner.store, nid, currentGroup, 'm.room.topic', '');
+    expect(idOf(topic)).toBe(valid[1]?.eventId);
+    // The last valid one follows upon what was believed, and that is none.
+    expect(extremities.map(idOf)).toEqual([valid.at(-1)?.eventId]);
     const said = await joiner.say(room, 'after all of it');
     expect(joiner.verdict(said)).toBe('accepted');
   });

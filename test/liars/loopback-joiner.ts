@@ -22,7 +22,7 @@ import { RoomProgress } from '../../src/room/room-progress.js';
 import { RoomQueues } from '../../src/room/room-queues.js';
 import type { RoomServer } from '../../src/room/room-server.js';
 import { sendEvent } from '../../src/room/send-event.js';
-import { eventVerdict, Verdict } from '../../src/store/event-status.js';
+import { eventStatus, eventVerdict, StatusBit, Verdict } from '../../src/store/event-status.js';
 import { eventNidOf } from '../../src/store/events.js';
 import { openStore } from '../../src/store/open-store.js';
 import type { PartialStateRow, Refusal, Room } from '../../src/store/rooms.js';
@@ -157,9 +157,11 @@ export class LoopbackJoiner {
     return membersOf(this.server, this.room(room));
   }
 
-  verdict(eventId: EventId): keyof typeof Verdict {
+  /** What became of an event. */
+  verdict(eventId: EventId): keyof typeof Verdict | 'soft-failed' {
     const nid = eventNidOf(this.store, eventId);
     const verdict = nid === undefined ? Verdict.none : eventVerdict(this.store, nid);
+    if (nid !== undefined && (eventStatus(this.store, nid) & StatusBit.softFailed) !== 0) return 'soft-failed';
     return (['none', 'unjudged', 'accepted', 'rejected'] as const)[verdict];
   }
 
