@@ -1,12 +1,13 @@
 /**
- * The prev_events of a pushed event that we lack, asked of who pushed it: once by `get_missing_events`, and the state behind
- * a gap in those by `/state_ids`. Its auth events: intake/fetch-missing-auth.ts.
+ * The prev_events of a pushed event that we lack, asked of who pushed it: by `get_missing_events`, and the state behind a gap
+ * in those by `/state_ids`. Its auth events: intake/fetch-missing-auth.ts.
  *
  * A gap right before the pushed event itself is never filled: whoever pushes would dictate the room's state.
  * Specification v1.19, server-server API, "Backfilling and retrieving missing events" and "Retrieving events".
  */
 
 import type { EventId, ServerName } from '../kernel/matrix/ids.js';
+import { RemoteError } from '../remote/remote-error.js';
 import { requestMissingEvents } from '../remote/state-requests.js';
 import { eventIdOfNid, eventNidOf, loadEvent, loadRecord, referencedIds } from '../store/events.js';
 import type { EventNid } from '../store/nids.js';
@@ -33,6 +34,9 @@ export function byDepth(reader: StoreReader, nids: readonly EventNid[]): EventNi
   return [...nids].sort((a, b) => depthOf(a) - depthOf(b));
 }
 
+/** Times that `get_missing_events` is asked for one pushed event: again only where no state is to be had at a gap. */
+export const MISSING_ROUNDS_MAX = 3;
+
 /** Fetches prev_events that we lack and decides about them, in the room's queue. Throws RemoteError. */
 export async function fetchMissingPrevs(
   server: RoomServer,
@@ -40,6 +44,7 @@ export async function fetchMissingPrevs(
   room: Room,
   nid: EventNid,
   fillGap: FillGap,
+  round = 1,
 ): Promise<void> {
   if (missingPrevs(server, room, nid).length === 0) return;
   const extremities = loadRoom(server.store, room.roomId)?.extremities ?? [];
@@ -52,7 +57,13 @@ export async function fetchMissingPrevs(
   let gapsLeft = GAPS_FILLED_MAX;
   for (const prev of byDepth(server.store, ancestors(server, room, nid, nids))) {
     for (const gap of missingPrevs(server, room, prev)) {
-      if (gapsLeft > 0) await fillGap(room, origin, gap);
+      try {
+        if (gapsLeft > 0 && isMissing(server, gap)) await fillGap(room, origin, gap);
+      } catch (error) {
+        // It may be rejected: then its state is not served, but itself among the missing events.
+        if (!isUnknown(error) || round >= MISSING_ROUNDS_MAX) throw error;
+        await fetchMissingPrevs(server, origin, room, prev, fillGap, round + 1);
+      }
       gapsLeft -= 1;
     }
     await fetchMissingAuth(server, origin, room, prev);
@@ -62,10 +73,17 @@ export async function fetchMissingPrevs(
 
 /** prev_events of an event around which we have no state. */
 function missingPrevs(server: RoomServer, room: Room, nid: EventNid): EventId[] {
-  return prevIds(server, room, nid).filter((id) => {
-    const prev = eventNidOf(server.store, id);
-    return prev === undefined || eventContext(server.store, prev) === undefined;
-  });
+  return prevIds(server, room, nid).filter((id) => isMissing(server, id));
+}
+
+function isMissing({ store }: RoomServer, id: EventId): boolean {
+  const nid = eventNidOf(store, id);
+  return nid === undefined || eventContext(store, nid) === undefined;
+}
+
+/** Whether a server says that it does not have what it was asked for. */
+function isUnknown(error: unknown): boolean {
+  return error instanceof RemoteError && error.kind === 'refused' && error.status === 404;
 }
 
 function prevIds(server: RoomServer, room: Room, nid: EventNid): EventId[] {

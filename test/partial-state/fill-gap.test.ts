@@ -4,7 +4,8 @@ import type { JsonObject } from '../../src/kernel/matrix/json.js';
 import { roomVersionRules } from '../../src/kernel/matrix/room-versions.js';
 import { hashAndSignPdu } from '../../src/kernel/signatures/sign-pdu.js';
 import { GAPS_FILLING_MAX } from '../../src/partial-state/fill-gap.js';
-import { GAPS_FILLED_MAX } from '../../src/room/fetch-missing.js';
+import { RemoteError } from '../../src/remote/remote-error.js';
+import { GAPS_FILLED_MAX, MISSING_ROUNDS_MAX } from '../../src/room/fetch-missing.js';
 import { eventStatus, eventVerdict, StatusBit, Verdict } from '../../src/store/event-status.js';
 import { eventIdOfNid, eventNidOf } from '../../src/store/events.js';
 import type { EventNid } from '../../src/store/nids.js';
@@ -108,6 +109,40 @@ describe('a gap behind an event that get_missing_events returned', () => {
     joiner.intercept = () => undefined;
     await answerMissing(returned);
     expect((await joiner.receive(HS1, await pduOf(pushed))).get(pushed)).toEqual({});
+  });
+
+  it('is asked about by get_missing_events once more where the server has no state there: it may have rejected that event', async () => {
+    const behind = await say('behind the gap');
+    const returned = await say('returned');
+    const pushed = await say('pushed');
+    const events = [await pduOf(returned)];
+    let rounds = 0;
+    joiner.intercept = (server, { path }) => {
+      if (path.includes('/state_ids/')) throw new RemoteError('refused', server, 'not here', { status: 404 });
+      if (!path.includes('/get_missing_events/')) return undefined;
+      rounds += 1;
+      return rounds === 1 ? { events } : undefined;
+    };
+    expect((await joiner.receive(HS1, await pduOf(pushed))).get(pushed)).toEqual({});
+    expect([behind, returned, pushed].map(verdictOf)).toEqual([1, 2, 3].map(() => Verdict.accepted));
+    expect(rounds).toBe(2);
+  });
+
+  it('is asked about in a limited number of rounds', async () => {
+    const ids: EventId[] = [];
+    for (let n = 0; n < 2 * MISSING_ROUNDS_MAX + 2; n++) ids.push(await say(`${n}`));
+    const all = await Promise.all(ids.map(pduOf));
+    let rounds = 0;
+    joiner.intercept = (server, { path }) => {
+      if (path.includes('/state_ids/')) throw new RemoteError('refused', server, 'not here', { status: 404 });
+      if (!path.includes('/get_missing_events/')) return undefined;
+      rounds += 1;
+      // The one before the last that was asked about.
+      return { events: [all[all.length - 1 - rounds]] };
+    };
+    const pushed = ids.at(-1) as EventId;
+    expect((await joiner.receive(HS1, await pduOf(pushed))).get(pushed)?.error).toMatch(/prev_events/);
+    expect(rounds).toBe(MISSING_ROUNDS_MAX);
   });
 
   it('is none where it lies behind what we have: history that comes along is left alone', async () => {
