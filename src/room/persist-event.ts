@@ -15,6 +15,7 @@ import type { StoreReader, StoreWriter } from '../store/open-store.js';
 import type { Refusal, Residency, RoomRow } from '../store/rooms.js';
 import {
   addJoinedCounts,
+  forgetDropped,
   isServerJoined,
   loadRoomByNid,
   markPartialStateEvent,
@@ -70,7 +71,8 @@ export function persistEvent(writer: StoreWriter, room: StateRoom, row: RoomRow,
   const verdict = plan.refusal?.verdict;
   const status = verdict === 'rejected' ? Verdict.rejected : Verdict.accepted;
   setEventStatus(writer, plan.nid, status | (verdict === 'soft-failed' ? StatusBit.softFailed : 0));
-  if (plan.refusal !== undefined) putRefusal(writer, room.nid, plan.eventId, plan.refusal);
+  if (plan.refusal === undefined) forgetDropped(writer, room.nid, plan.eventId);
+  else putRefusal(writer, room.nid, plan.eventId, plan.refusal);
   putEventPrevs(writer, plan.nid, plan.prevs);
   const after = stateAfter(writer, room, plan, record);
   putEventContext(writer, plan.nid, { before: plan.before, after });

@@ -187,6 +187,12 @@ export function putRefusal(writer: StoreWriter, room: RoomNid, eventId: string, 
   writer.tables.refusals.put([room, eventId], refusal);
 }
 
+/** An event that was dropped for want of something has come again, and is none that was refused. */
+export function forgetDropped(writer: StoreWriter, room: RoomNid, eventId: string): void {
+  const refusal = writer.tables.refusals.get([room, eventId]) as Refusal | undefined;
+  if (refusal?.verdict === 'dropped') removeRefusal(writer, room, eventId);
+}
+
 export function removeRefusal(writer: StoreWriter, room: RoomNid, eventId: string): void {
   writer.tables.refusals.remove([room, eventId]);
 }

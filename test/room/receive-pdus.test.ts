@@ -10,7 +10,7 @@ import { receivePdus } from '../../src/room/receive-pdus.js';
 import { eventVerdict, Verdict } from '../../src/store/event-status.js';
 import { eventIdOfNid, eventNidOf, loadBody } from '../../src/store/events.js';
 import type { Room } from '../../src/store/rooms.js';
-import { loadRoom } from '../../src/store/rooms.js';
+import { loadRoom, refusals } from '../../src/store/rooms.js';
 import { stateEvent } from '../../src/store/state-groups.js';
 import { ALICE, BOB, HS2_KEY, HS3_KEY, NOW, OWN_KEY, ROOM, ServedRoom } from '../api/federation/served-room.js';
 import { Joiner } from '../partial-state/joiner.js';
@@ -69,19 +69,24 @@ describe('an event that another server pushes', () => {
   });
 });
 
+/** Bob's change of his name. */
+function rename(): SignedEvent {
+  return message({
+    type: 'm.room.member',
+    state_key: BOB,
+    content: { membership: 'join', displayname: 'Robert' },
+    auth_events: [
+      stateId('m.room.create', ''),
+      stateId('m.room.power_levels', ''),
+      stateId('m.room.join_rules', ''),
+      stateId('m.room.member', BOB),
+    ],
+  });
+}
+
 describe('an event that rests on one that a resync has stored and not judged yet', () => {
   it('is taken in, and what it rests on is judged for it', async () => {
-    const renamed = message({
-      type: 'm.room.member',
-      state_key: BOB,
-      content: { membership: 'join', displayname: 'Robert' },
-      auth_events: [
-        stateId('m.room.create', ''),
-        stateId('m.room.power_levels', ''),
-        stateId('m.room.join_rules', ''),
-        stateId('m.room.member', BOB),
-      ],
-    });
+    const renamed = rename();
     const bytes = Buffer.from(JSON.stringify(renamed.json));
     const { nids } = await ingestPdus(served.server, room(), [bytes], { stateOnly: true });
     expect(nids.map((nid) => eventVerdict(served.store, nid))).toEqual([Verdict.unjudged]);
@@ -113,6 +118,27 @@ describe('an event that cannot be taken in', () => {
     expect(error).toMatch(/auth event/);
     const answers = await receivePdus(server, HS2, ROOM, [bytesOf(said.json)], noGap);
     expect(answers.get(said.eventId)).toEqual(mayPass ? { error, mayPass } : { error });
+  });
+
+  it('is no refused one any more when it comes again and can be', async () => {
+    const requestStream = () => Promise.reject(new RemoteError('unreachable', HS2, 'gone'));
+    const server = { ...served.server, client: { ...served.server.client, requestStream } };
+    const renamed = rename();
+    const said = message({
+      auth_events: [stateId('m.room.create', ''), stateId('m.room.power_levels', ''), renamed.eventId],
+    });
+    const refused = () => [...refusals(served.store, room().nid)].map(([eventId]) => eventId);
+    await receivePdus(server, HS2, ROOM, [bytesOf(said.json)], noGap);
+    expect(refused()).toEqual([said.eventId]);
+    const answers = await receivePdus(
+      server,
+      HS2,
+      ROOM,
+      [renamed, said].map(({ json }) => bytesOf(json)),
+      noGap,
+    );
+    expect([...answers.values()]).toEqual([{}, {}]);
+    expect(refused()).toEqual([]);
   });
 
   it('is answered with an error where its room is not known', async () => {
