@@ -30,8 +30,10 @@ export interface Acceptance {
   readonly reason?: string;
 }
 
-/** What is written with an event where it is accepted, so that a crash leaves both or neither. */
-export type Alongside = (writer: StoreWriter) => void;
+/**
+ * What is written with an event where it is accepted, so that a crash leaves both or neither. `before`: the state before it.
+ */
+export type Alongside = (writer: StoreWriter, before: StateGroupNid) => void;
 
 /** Decides about one stored, unjudged event (or outlier) and puts it into the timeline. Bad events are verdicts, never errors. */
 export async function acceptEvent(
@@ -188,6 +190,6 @@ export async function persistAccepted(
       current,
       ownServer: server.serverName,
     });
-    if (refusal === undefined) alongside?.(writer);
+    if (refusal === undefined) alongside?.(writer, before);
   });
 }

@@ -38,7 +38,7 @@ export interface AcceptedJoin {
 export type FindState = (room: Room, before: StateGroupNid, join: EventNid) => Promise<FindAuthChainOutput>;
 
 /**
- * The join is queued for the room's servers in the write that takes it in; `findState` then runs on a worker.
+ * The join is queued for the room's servers in the write that takes it in, while `findState` runs on a worker.
  * Throws MatrixError: 400 for a join that does not verify, 403 for one that is not allowed.
  */
 export async function acceptRemoteJoin(
@@ -54,7 +54,18 @@ export async function acceptRemoteJoin(
     const serversBefore = [...joinedServers(server.store, residentRoom(server, roomId).nid)].map(([name]) => name);
     const others = new Set(serversBefore.filter((name) => name !== origin && name !== server.serverName));
     const isNew = eventContext(server.store, nid) === undefined;
-    const { verdict, reason } = await acceptEvent(server, roomId, nid, (writer) => queueEvent(writer, others, nid));
+    let found: Promise<FindAuthChainOutput> | undefined;
+    const find = (room: Room, before: StateGroupNid) => {
+      found = findState(room, before, nid);
+      // It is awaited by who answers; until then nobody else would handle its failure.
+      found.catch(() => undefined);
+      return found;
+    };
+    const { verdict, reason } = await acceptEvent(server, roomId, nid, (writer, before) => {
+      // First: a worker looks for the state while the queues of thousands of servers are written.
+      find(asked, before);
+      queueEvent(writer, others, nid);
+    });
     const detail = reason === undefined ? '' : `: ${reason}`;
     if (verdict === 'dropped') throw new MatrixError(400, 'M_INVALID_PARAM', `the join cannot be taken in${detail}`);
     if (verdict !== 'accepted') throw new MatrixError(403, 'M_FORBIDDEN', `${join.userId} may not join${detail}`);
@@ -62,9 +73,7 @@ export async function acceptRemoteJoin(
     if (context === undefined)
       throw new Error(`the join of ${join.userId} to ${roomId} was accepted without a context`);
     const room = residentRoom(server, roomId);
-    const found = findState(room, context.before, nid);
-    // It is awaited by who answers; until then nobody else would handle its failure.
-    found.catch(() => undefined);
+    found ??= find(room, context.before);
     return { room, nid, found, serversBefore, queuedFor: isNew ? others : new Set() };
   });
 }

@@ -91,10 +91,10 @@ async function takeJoin(
   checkServerAcl(server.store, room, origin);
   const eventId = eventIdOf(params.eventId, 'eventId');
   const join = checkJoin(room.rules, content, { roomId, eventId, origin });
-  return acceptRemoteJoin(server, room, origin, join, (after, before, nid) =>
+  return acceptRemoteJoin(server, room, origin, join, (known, before, nid) =>
     omitMembers
-      ? chains.ofPartialState(after, partialJoinState(server.store, after, before, join.userId), nid)
-      : chains.ofState(after, before),
+      ? chains.ofPartialState(known, partialJoinState(server.store, known, before, join.userId), nid)
+      : chains.ofState(known, before),
   );
 }
 
