@@ -37,6 +37,12 @@ export function byDepth(reader: StoreReader, nids: readonly EventNid[]): EventNi
 /** Times that `get_missing_events` is asked for one pushed event: again only where no state is to be had at a gap. */
 export const MISSING_ROUNDS_MAX = 3;
 
+/** What may still be asked for one pushed event. */
+interface Budget {
+  gaps: number;
+  rounds: number;
+}
+
 /** Fetches prev_events that we lack and decides about them, in the room's queue. Throws RemoteError. */
 export async function fetchMissingPrevs(
   server: RoomServer,
@@ -44,9 +50,10 @@ export async function fetchMissingPrevs(
   room: Room,
   nid: EventNid,
   fillGap: FillGap,
-  round = 1,
+  budget: Budget = { gaps: GAPS_FILLED_MAX, rounds: MISSING_ROUNDS_MAX },
 ): Promise<void> {
   if (missingPrevs(server, room, nid).length === 0) return;
+  budget.rounds -= 1;
   const extremities = loadRoom(server.store, room.roomId)?.extremities ?? [];
   const events = await requestMissingEvents(server.client, origin, room.roomId, {
     earliest_events: extremities.map((extremity) => eventIdOfNid(server.store, extremity)),
@@ -54,17 +61,17 @@ export async function fetchMissingPrevs(
     limit: MISSING_EVENTS_MAX,
   });
   const { nids } = await ingestPdus(server, room, events);
-  let gapsLeft = GAPS_FILLED_MAX;
   for (const prev of byDepth(server.store, ancestors(server, room, nid, nids))) {
     for (const gap of missingPrevs(server, room, prev)) {
+      if (budget.gaps === 0 || !isMissing(server, gap)) continue;
+      budget.gaps -= 1;
       try {
-        if (gapsLeft > 0 && isMissing(server, gap)) await fillGap(room, origin, gap);
+        await fillGap(room, origin, gap);
       } catch (error) {
         // It may be rejected: then its state is not served, but itself among the missing events.
-        if (!isUnknown(error) || round >= MISSING_ROUNDS_MAX) throw error;
-        await fetchMissingPrevs(server, origin, room, prev, fillGap, round + 1);
+        if (!isUnknown(error) || budget.rounds === 0) throw error;
+        await fetchMissingPrevs(server, origin, room, prev, fillGap, budget);
       }
-      gapsLeft -= 1;
     }
     await fetchMissingAuth(server, origin, room, prev);
     await server.queues.run(room.roomId, () => acceptEvent(server, room.roomId, prev));

@@ -2,6 +2,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { EventId, ServerName } from '../../src/kernel/matrix/ids.js';
 import type { JsonObject } from '../../src/kernel/matrix/json.js';
 import { roomVersionRules } from '../../src/kernel/matrix/room-versions.js';
+import type { SignedEvent } from '../../src/kernel/signatures/sign-pdu.js';
 import { hashAndSignPdu } from '../../src/kernel/signatures/sign-pdu.js';
 import { GAPS_FILLING_MAX } from '../../src/partial-state/fill-gap.js';
 import { RemoteError } from '../../src/remote/remote-error.js';
@@ -50,6 +51,35 @@ async function answerMissing(...eventIds: readonly EventId[]): Promise<void> {
 function verdictOf(eventId: EventId) {
   const nid = eventNidOf(joiner.store, eventId);
   return nid === undefined ? Verdict.none : eventVerdict(joiner.store, nid);
+}
+
+/** More forks than gaps are filled, each with a gap behind it, and an event that brings them together. */
+async function forksWithGaps(): Promise<{ events: JsonObject[]; pushed: SignedEvent }> {
+  const ids: EventId[] = [];
+  for (let n = 0; n < 2 * (GAPS_FILLED_MAX + 1); n++) ids.push(await say(`${n}`));
+  // Every other one is withheld, so that each of the others has a gap behind it.
+  const returned = ids.filter((_id, n) => n % 2 === 1);
+  const events = await Promise.all(returned.map(pduOf));
+  const rules = roomVersionRules('11');
+  if (rules === undefined) throw new Error('no room version 11');
+  const room = loadRoom(resident.store, ROOM) as Room;
+  const stateId = (type: string, key: string) =>
+    eventIdOfNid(resident.store, stateEvent(resident.store, room.nid, room.currentGroup, type, key));
+  const pushed = hashAndSignPdu(
+    rules,
+    {
+      type: 'm.room.message',
+      room_id: ROOM,
+      sender: CAROL,
+      content: { body: 'brings forks together' },
+      auth_events: [stateId('m.room.create', ''), stateId('m.room.power_levels', ''), stateId('m.room.member', CAROL)],
+      prev_events: returned,
+      depth: 99,
+      origin_server_ts: NOW,
+    },
+    HS3_KEY,
+  );
+  return { events, pushed };
 }
 
 describe('a gap behind an event that get_missing_events returned', () => {
@@ -161,39 +191,26 @@ describe('a gap behind an event that get_missing_events returned', () => {
   });
 
   it('is filled a limited number of times for one pushed event', async () => {
-    const ids: EventId[] = [];
-    for (let n = 0; n < 2 * (GAPS_FILLED_MAX + 1); n++) ids.push(await say(`${n}`));
-    // Every other one is withheld, so that each of the others has a gap behind it.
-    const returned = ids.filter((_id, n) => n % 2 === 1);
-    const events = await Promise.all(returned.map(pduOf));
-    const rules = roomVersionRules('11');
-    if (rules === undefined) throw new Error('no room version 11');
-    const room = loadRoom(resident.store, ROOM) as Room;
-    const stateId = (type: string, key: string) =>
-      eventIdOfNid(resident.store, stateEvent(resident.store, room.nid, room.currentGroup, type, key));
-    const pushed = hashAndSignPdu(
-      rules,
-      {
-        type: 'm.room.message',
-        room_id: ROOM,
-        sender: CAROL,
-        content: { body: 'brings forks together' },
-        auth_events: [
-          stateId('m.room.create', ''),
-          stateId('m.room.power_levels', ''),
-          stateId('m.room.member', CAROL),
-        ],
-        prev_events: returned,
-        depth: 99,
-        origin_server_ts: NOW,
-      },
-      HS3_KEY,
-    );
+    const { events, pushed } = await forksWithGaps();
     joiner.intercept = (_server, { path }) => (path.includes('/get_missing_events/') ? { events } : undefined);
     joiner.asked.length = 0;
     const answers = await joiner.receive(HS1, pushed.json);
     expect(answers.get(pushed.eventId)?.error).toMatch(/prev_events/);
     expect(joiner.asked.filter((line) => line.includes('state_ids'))).toHaveLength(GAPS_FILLED_MAX);
+  });
+
+  it('costs a limited number of questions where no state is to be had at any of them', async () => {
+    const { events, pushed } = await forksWithGaps();
+    joiner.asked.length = 0;
+    joiner.intercept = (server, { path }) => {
+      if (path.includes('/state_ids/')) throw new RemoteError('refused', server, 'not here', { status: 404 });
+      if (!path.includes('/get_missing_events/')) return undefined;
+      return { events: joiner.asked.length === 1 ? events : [] };
+    };
+    expect((await joiner.receive(HS1, pushed.json)).get(pushed.eventId)?.error).toMatch(/prev_events/);
+    const count = (endpoint: string) => joiner.asked.filter((line) => line === `hs1 ${endpoint}`).length;
+    expect(count('get_missing_events')).toBe(MISSING_ROUNDS_MAX);
+    expect(count('state_ids')).toBeLessThanOrEqual(GAPS_FILLED_MAX);
   });
 });
 

@@ -35,8 +35,8 @@ function timeline(): string[] {
   return events.map(({ event }) => eventIdOfNid(served.store, event));
 }
 
-/** Runs with a disk that takes `count` writes and no more; how many there were. */
-async function withWrites(count: number, run: () => Promise<unknown>): Promise<number> {
+/** Runs in a process that is gone after `count` writes. */
+async function withWrites(count: number, run: () => Promise<unknown>): Promise<void> {
   const { store } = served;
   const { write, writeInBackground } = store;
   let writes = 0;
@@ -55,7 +55,6 @@ async function withWrites(count: number, run: () => Promise<unknown>): Promise<n
   await run().catch(() => undefined);
   vi.restoreAllMocks();
   store.refresh();
-  return writes;
 }
 
 describe('an event of one of our users', () => {

@@ -5,7 +5,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { afterAll, afterEach, describe, expect, it } from 'vitest';
+import { afterAll, describe, expect, it } from 'vitest';
 import { generate } from '../../src/cli/generate.js';
 import type { JsonObject } from '../../src/kernel/matrix/json.js';
 import { smallDisk, toldDisk } from '../store/small-disk.js';
@@ -19,13 +19,11 @@ const POLL_MS = 100;
 const FULL = { errcode: 'M_UNKNOWN', error: expect.stringMatching(/^This server cannot write to its disk now/) };
 
 /** A real one where this process may mount it, else one that is told. */
-const DISKS = [smallDisk(32) ?? toldDisk()];
+const disk = smallDisk(32) ?? toldDisk();
 let child: ChildProcess | undefined;
-afterEach(() => {
-  child?.kill('SIGKILL');
-});
 afterAll(() => {
-  for (const disk of DISKS) disk.unmount();
+  child?.kill('SIGKILL');
+  disk.unmount();
 });
 
 /** A room whose state needs new pages of the store, at the join and at the resync. */
@@ -40,7 +38,7 @@ function largeRoom(): ScriptedRoom {
   return room;
 }
 
-describe.each(DISKS)('joinery serve on a disk that is full: $kind', { timeout: TEST_MS_MAX }, (disk) => {
+describe(`joinery serve on a disk that is full: ${disk.kind}`, { timeout: TEST_MS_MAX }, () => {
   it('tells its users, lives, and goes on where it was when there is room again', async () => {
     const resident = await startScriptedResident(['hs1', 'hs3']);
     const room = largeRoom();
