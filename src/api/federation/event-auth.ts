@@ -6,7 +6,8 @@
 import type { Endpoint } from '../endpoint.js';
 import { authenticated } from './authenticate.js';
 import type { FederationContext } from './federation-context.js';
-import { acceptedEvent, checkServerAcl, checkServerInRoom, eventIdOf, knownRoom, roomIdOf } from './room-access.js';
+import { acceptedEvent, checkServerAcl, eventIdOf, knownRoom, roomIdOf } from './room-access.js';
+import { checkServerMayAsk } from './sent-events.js';
 import { eventList, streamAnswer } from './stream-events.js';
 
 export function eventAuth(context: FederationContext): Endpoint {
@@ -17,8 +18,9 @@ export function eventAuth(context: FederationContext): Endpoint {
     answer: async ({ params, origin }) => {
       const room = knownRoom(store, roomIdOf(params.roomId));
       checkServerAcl(store, room, origin);
-      checkServerInRoom(store, room, origin);
-      const nid = acceptedEvent(store, room, eventIdOf(params.eventId, 'eventId'));
+      const eventId = eventIdOf(params.eventId, 'eventId');
+      await checkServerMayAsk(context.server, room, origin, [eventId]);
+      const nid = acceptedEvent(store, room, eventId);
       const { chainNids, chainBytes } = await context.chains.ofEvent(room, nid);
       return streamAnswer(store, ['{"auth_chain":[', eventList(store, room, chainNids, chainBytes), ']}']);
     },

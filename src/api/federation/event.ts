@@ -10,7 +10,8 @@ import type { Endpoint } from '../endpoint.js';
 import { ok } from '../endpoint.js';
 import { authenticated } from './authenticate.js';
 import type { FederationContext } from './federation-context.js';
-import { acceptedEvent, checkServerInRoom, eventIdOf } from './room-access.js';
+import { acceptedEvent, eventIdOf } from './room-access.js';
+import { checkServerMayAsk } from './sent-events.js';
 import { visiblePdus } from './visible-events.js';
 
 export function event(context: FederationContext): Endpoint {
@@ -25,7 +26,7 @@ export function event(context: FederationContext): Endpoint {
       const room = record === undefined ? undefined : loadRoomByNid(server.store, record.roomNid);
       if (room === undefined)
         throw new MatrixError(404, 'M_NOT_FOUND', `this server does not have the event ${eventId}`);
-      checkServerInRoom(server.store, room, origin);
+      await checkServerMayAsk(server, room, origin, [eventId]);
       const accepted = acceptedEvent(server.store, room, eventId);
       const pdus = await visiblePdus(server, room, origin, [accepted], false);
       return ok({ origin: server.serverName, origin_server_ts: server.clock(), pdus });

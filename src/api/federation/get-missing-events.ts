@@ -18,7 +18,8 @@ import type { Endpoint } from '../endpoint.js';
 import { ok } from '../endpoint.js';
 import { authenticated } from './authenticate.js';
 import type { FederationContext } from './federation-context.js';
-import { checkServerAcl, checkServerInRoom, isAcceptedIn, knownRoom, roomIdOf } from './room-access.js';
+import { checkServerAcl, isAcceptedIn, knownRoom, roomIdOf } from './room-access.js';
+import { checkServerMayAsk } from './sent-events.js';
 import { visiblePdus } from './visible-events.js';
 
 /** Events in one answer where the caller names no number. */
@@ -36,7 +37,6 @@ export function getMissingEvents(context: FederationContext): Endpoint {
     answer: async ({ params, origin, content }) => {
       const room = knownRoom(server.store, roomIdOf(params.roomId));
       checkServerAcl(server.store, room, origin);
-      checkServerInRoom(server.store, room, origin, false);
       if (!isJsonObject(content)) throw new MatrixError(400, 'M_BAD_JSON', 'the body is not an object');
       const asked: MissingEventsQuery = {
         latest: eventIds(content.latest_events, 'latest_events'),
@@ -44,6 +44,7 @@ export function getMissingEvents(context: FederationContext): Endpoint {
         limit: Math.min(count(content.limit, LIMIT_DEFAULT, 'limit'), MISSING_EVENTS_MAX),
         minDepth: count(content.min_depth, 0, 'min_depth'),
       };
+      await checkServerMayAsk(server, room, origin, asked.latest, false);
       const nids = missingEvents(server.store, room, asked);
       return ok({ events: await visiblePdus(server, room, origin, nids, true) });
     },

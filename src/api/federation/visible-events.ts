@@ -4,22 +4,18 @@
  * Specification v1.19, client-server API, "Room History Visibility"; MSC3902.
  */
 
-import type { ServerName, UserId } from '../../kernel/matrix/ids.js';
+import type { ServerName } from '../../kernel/matrix/ids.js';
 import { serverNameOf } from '../../kernel/matrix/ids.js';
 import type { JsonObject } from '../../kernel/matrix/json.js';
 import { redactEvent } from '../../kernel/matrix/redact.js';
 import type { RoomServer } from '../../room/room-server.js';
 import { storedState } from '../../room/room-state.js';
-import { loadEvent, loadRecord } from '../../store/events.js';
+import { loadEvent } from '../../store/events.js';
 import type { EventNid, StateGroupNid, StateKeyNid } from '../../store/nids.js';
-import { NO_EVENT } from '../../store/nids.js';
 import type { Room } from '../../store/rooms.js';
 import { isPartialStateEvent } from '../../store/rooms.js';
-import { stateEventAt, stateKeyNidOf } from '../../store/state-groups.js';
 import { eventContext } from '../../store/timeline.js';
-
-/** State keys looked at between two turns of the event loop while a server's users are sought: some milliseconds. */
-const KEYS_A_TURN = 5000;
+import { memberPlaces, wasIn } from './users-of-server.js';
 
 /**
  * Events as `origin` may see them; those that are not here are left out. `redactPartial`: others' events whose state is
@@ -45,8 +41,8 @@ export async function visiblePdus(
       const visibility = group === undefined ? 'shared' : visibilityIn(server, room, group);
       visible = visibility === 'shared' || visibility === 'world_readable';
       if (!visible && group !== undefined) {
-        places ??= await memberPlaces(server, room, origin);
-        visible = wasIn(server, group, places, visibility === 'invited');
+        places ??= await memberPlaces(server.store, room, origin);
+        visible = wasIn(server.store, group, places, visibility === 'invited');
       }
     }
     pdus.push(visible ? event.json : redactEvent(room.rules.redaction, event.json));
@@ -58,37 +54,4 @@ function visibilityIn(server: RoomServer, room: Room, group: StateGroupNid): str
   const content = storedState(server.store, room, group)('m.room.history_visibility', '')?.content;
   const visibility = content?.history_visibility;
   return visibility === 'joined' || visibility === 'invited' || visibility === 'world_readable' ? visibility : 'shared';
-}
-
-/** Places in the room's state of every user of a server that ever had a membership. */
-async function memberPlaces(server: RoomServer, room: Room, origin: ServerName): Promise<StateKeyNid[]> {
-  const places: StateKeyNid[] = [];
-  let start = '';
-  for (;;) {
-    const keys = [
-      ...server.store.tables.state_key_nid.getKeys({
-        start: [room.nid, 'm.room.member', start],
-        end: [room.nid, 'm.room.member\0', ''],
-        limit: KEYS_A_TURN,
-      }),
-    ] as [number, string, string][];
-    for (const [, type, userId] of keys) {
-      if (type !== 'm.room.member' || serverNameOf(userId as UserId) !== origin) continue;
-      const place = stateKeyNidOf(server.store, room.nid, type, userId);
-      if (place !== undefined) places.push(place);
-    }
-    if (keys.length < KEYS_A_TURN) return places;
-    // Again from the last one: it is found twice, which harms nothing.
-    start = (keys.at(-1) as [number, string, string])[2];
-    server.store.refresh();
-    await new Promise((resolve) => setImmediate(resolve));
-  }
-}
-
-function wasIn(server: RoomServer, group: StateGroupNid, places: readonly StateKeyNid[], invited: boolean): boolean {
-  return places.some((place) => {
-    const nid = stateEventAt(server.store, group, place);
-    const membership = nid === NO_EVENT ? undefined : loadRecord(server.store, nid)?.membership;
-    return membership === 'join' || (invited && membership === 'invite');
-  });
 }
