@@ -24,6 +24,10 @@ import { partialRoom, resyncRoom } from './resync-room.js';
 
 /** Resyncs that run at once; the others wait their turn. */
 export const RESYNCS_AT_ONCE_MAX = 3;
+/** A resync to which nothing came for so long does not count among those while others wait: a silent server has ten minutes. */
+export const STALLED_MS = 60_000;
+/** Resyncs that run at once, those to which nothing comes counted in. */
+export const RESYNCS_WITH_STALLED_MAX = 30;
 /** Servers asked in one round. */
 export const SERVERS_A_ROUND_MAX = 10;
 /** After a round in which every server failed: from a minute to an hour. */
@@ -60,8 +64,12 @@ class RoundFailed extends Error {
 }
 
 interface Run {
+  readonly roomId: Room['roomId'];
   readonly ended: Promise<void>;
   readonly abort: AbortController;
+  /** What had come when it was last looked at, and when that last changed. */
+  seen: number;
+  seenTs: number;
 }
 
 export class Resyncs {
@@ -73,6 +81,8 @@ export class Resyncs {
   readonly #timers = new Map<Room['roomId'], NodeJS.Timeout>();
   /** Rooms that were paused when they were last looked at. */
   readonly #paused = new Set<RoomNid>();
+  /** While rooms wait: looks for resyncs to which nothing comes. */
+  #watch: NodeJS.Timeout | undefined;
   #closed = false;
 
   /** `onFailedForNow`: told when a full round of servers failed and the room's row says when the next one is. */
@@ -102,8 +112,9 @@ export class Resyncs {
     if (this.#closed) return;
     const room = partialRoom(this.#server, roomId);
     if (room === undefined || this.#running.has(room.nid) || this.#waiting.includes(roomId)) return;
-    if (this.#running.size >= RESYNCS_AT_ONCE_MAX) {
+    if (!this.#hasPlace()) {
       this.#waiting.push(roomId);
+      this.#watchWhileWaiting();
       return;
     }
     const abort = new AbortController();
@@ -117,7 +128,7 @@ export class Resyncs {
         if (abort.signal.aborted) this.start(roomId);
         this.#startWaiting();
       });
-    this.#running.set(room.nid, { ended, abort });
+    this.#running.set(room.nid, { roomId, ended, abort, seen: 0, seenTs: this.#server.clock() });
   }
 
   /**
@@ -155,12 +166,32 @@ export class Resyncs {
     this.#closed = true;
     for (const { abort } of this.#running.values()) abort.abort(new Error('the server is stopping'));
     for (const timer of this.#timers.values()) clearTimeout(timer);
+    clearTimeout(this.#watch);
     await Promise.allSettled([...this.#running.values()].map(({ ended }) => ended));
   }
 
   #startWaiting(): void {
-    while (this.#waiting.length > 0 && this.#running.size < RESYNCS_AT_ONCE_MAX)
-      this.start(this.#waiting.shift() as Room['roomId']);
+    while (this.#waiting.length > 0 && this.#hasPlace()) this.start(this.#waiting.shift() as Room['roomId']);
+  }
+
+  #hasPlace(): boolean {
+    if (this.#running.size < RESYNCS_AT_ONCE_MAX) return true;
+    if (this.#running.size >= RESYNCS_WITH_STALLED_MAX) return false;
+    const stalledSince = this.#server.clock() - STALLED_MS;
+    const moving = [...this.#running.values()].filter(({ seenTs }) => seenTs > stalledSince);
+    return moving.length < RESYNCS_AT_ONCE_MAX;
+  }
+
+  #watchWhileWaiting(): void {
+    this.#watch ??= setTimeout(() => {
+      this.#watch = undefined;
+      for (const run of this.#running.values()) {
+        const seen = this.#server.progressOf(run.roomId).sum;
+        if (seen !== run.seen) Object.assign(run, { seen, seenTs: this.#server.clock() });
+      }
+      this.#startWaiting();
+      if (this.#waiting.length > 0) this.#watchWhileWaiting();
+    }, STALLED_MS / 2);
   }
 
   #startAt(roomId: Room['roomId'], ts: number): void {

@@ -79,6 +79,11 @@ export class RoomProgress {
     crashAtStage(name, 'done');
   }
 
+  /** Of all that came and was done: it changes with each. */
+  get sum(): number {
+    return this.stages.reduce((sum, { done, bytes, startedTs }) => sum + done + bytes + startedTs, 0);
+  }
+
   /** An attempt begins; what an earlier one left unfinished waits again. */
   begin(server: string): void {
     this.server = server;
