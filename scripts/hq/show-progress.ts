@@ -29,25 +29,28 @@ function titleOf(stage: StageFigures): string {
 }
 
 interface Pace {
-  /** Per second; 0 where the stage has not begun. */
+  /** A second; 0 where the stage has not begun. */
   readonly rate: number;
-  /** Seconds; undefined where it cannot be told. */
+  readonly bytesRate: number;
+  /** Seconds; undefined where it cannot be told, as while the other server's list is still read. */
   readonly left: number | undefined;
 }
 
-function paceOf(stage: StageFigures): Pace {
-  if (stage.started_ts === null) return { rate: 0, left: undefined };
-  const seconds = ((stage.ended_ts ?? Date.now()) - stage.started_ts) / 1000;
-  const rate = seconds > 0 ? stage.done / seconds : 0;
-  const left = stage.status === 'running' && rate > 0 ? Math.max(0, (stage.total - stage.done) / rate) : undefined;
-  return { rate, left };
+function paceOf(stage: StageFigures, now: number): Pace {
+  if (stage.started_ts === null) return { rate: 0, bytesRate: 0, left: undefined };
+  const seconds = ((stage.ended_ts ?? now) - stage.started_ts) / 1000;
+  const [rate, bytesRate] = seconds > 0 ? [stage.done / seconds, stage.bytes / seconds] : [0, 0];
+  const isCounting = stage.status === 'running' && rate > 0 && stage.total > 0;
+  return { rate, bytesRate, left: isCounting ? Math.max(0, (stage.total - stage.done) / rate) : undefined };
 }
 
-function describe(stage: StageFigures): string {
-  const { rate, left } = paceOf(stage);
+/** A stage in words, at a time in milliseconds. */
+export function describeStage(stage: StageFigures, now = Date.now()): string {
+  const { rate, bytesRate, left } = paceOf(stage, now);
   const parts: string[] = [];
   if (stage.total > 1) parts.push(`${stage.done}/${stage.total}`, `${Math.round(rate)}/s`);
   if (stage.bytes > 0) parts.push(`${(stage.bytes / 1e6).toFixed(1)} MB`);
+  if (stage.bytes > 0 && stage.total <= 1) parts.push(`${(bytesRate / 1e6).toFixed(1)} MB/s`);
   if (left !== undefined) parts.push(`${Math.ceil(left)} s left`);
   if (stage.ended_ts !== null && stage.started_ts !== null) parts.push(`${stage.ended_ts - stage.started_ts} ms`);
   return parts.join(', ');
@@ -62,7 +65,7 @@ function barProgress(): StageProgress {
       for (const stage of stages) {
         const total = Math.max(1, stage.total);
         const done = stage.status === 'done' ? total : Math.min(stage.done, total);
-        const payload = { title: titleOf(stage).padEnd(19), words: describe(stage) };
+        const payload = { title: titleOf(stage).padEnd(19), words: describeStage(stage) };
         const bar = barByName.get(stage.name);
         if (bar === undefined) barByName.set(stage.name, bars.create(total, done, payload));
         else {
@@ -84,7 +87,7 @@ function lineProgress(): StageProgress {
       for (const stage of stages) {
         if (stage.status === (statusByName.get(stage.name) ?? 'waiting')) continue;
         statusByName.set(stage.name, stage.status);
-        const words = stage.status === 'done' ? `done  ${describe(stage)}` : 'begins';
+        const words = stage.status === 'done' ? `done  ${describeStage(stage)}` : 'begins';
         process.stdout.write(`${titleOf(stage).padEnd(19)} ${words}\n`);
         printed = true;
       }
@@ -92,7 +95,7 @@ function lineProgress(): StageProgress {
       if (Date.now() - lastLineAt < LINE_EVERY_MS) return;
       lastLineAt = Date.now();
       for (const stage of stages) {
-        if (stage.status === 'running') process.stdout.write(`${titleOf(stage).padEnd(19)} ${describe(stage)}\n`);
+        if (stage.status === 'running') process.stdout.write(`${titleOf(stage).padEnd(19)} ${describeStage(stage)}\n`);
       }
     },
     end: () => undefined,

@@ -13,6 +13,7 @@ import { atMinimumPace } from '../remote/minimum-pace.js';
 import { RemoteError } from '../remote/remote-error.js';
 import { ResponseSplitter } from '../remote/split-response.js';
 import { requestStateBefore } from '../remote/state-requests.js';
+import type { Stage } from '../room/room-progress.js';
 import type { RoomServer } from '../room/room-server.js';
 import { eventStatuses, VERDICT_BITS } from '../store/event-status.js';
 import { claimEventKey } from '../store/events.js';
@@ -81,13 +82,14 @@ export async function listState(
     if (elements > 2 * builder.count + REPEATS_MAX)
       throw new RemoteError('malformed', via, `state_ids: repeats events more than ${REPEATS_MAX} times`);
     stage.bytes = bytes;
-    stage.done = builder.count;
   }
   splitter.end();
   if (malformed !== undefined) throw new RemoteError('malformed', via, `state_ids: ${malformed}`);
   if (inState.size === 0) throw new RemoteError('malformed', via, 'state_ids: the list of state events is empty');
   const index = builder.finish();
-  await internIndex(server, index, builder.count, opaque);
+  // Until here nobody knows how many there are; what counts from here on is how many of them are numbered.
+  stage.total = builder.count;
+  await internIndex(server, index, stage, opaque);
   server.progressOf(roomId).end('state_ids');
   return { index, count: builder.count, statePositions: inState.toArray(), bytes };
 }
@@ -129,10 +131,11 @@ function idIn(element: Buffer): EventId | undefined {
 async function internIndex(
   server: RoomServer,
   index: SharedEventIndex,
-  count: number,
+  stage: Stage,
   opaque: ReadonlyMap<number, EventId>,
 ): Promise<void> {
   const { store } = server;
+  const count = stage.total;
   // In the background: what a crash loses is listed again, and whatever refers to these numbers is written after them.
   const first = await store.writeInBackground((writer) => takeNumbers(writer, 'next_event_nid', count));
   const keys = Buffer.from(index.keys.buffer);
@@ -153,6 +156,7 @@ async function internIndex(
         if (id !== undefined) writer.tables.opaque_event_id_by_nid.put(index.nids[position] as number, id);
       }
     });
+    stage.done = Math.min(count, at + IDS_A_TURN);
   }
 }
 

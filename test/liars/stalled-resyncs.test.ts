@@ -31,8 +31,8 @@ beforeEach(async () => {
     await joiner.join(room, 'hs1');
   }
   const real = globalThis.setTimeout;
-  vi.spyOn(globalThis, 'setTimeout').mockImplementation(((run: () => void, ms = 0, ...rest: never[]) => {
-    if (ms !== STALLED_MS / 2) return real(run, ms, ...rest);
+  vi.spyOn(globalThis, 'setTimeout').mockImplementation(((run: () => void, ms = 0) => {
+    if (ms !== STALLED_MS / 2) return real(run, ms);
     look = run;
     return real(() => undefined, 0);
   }) as typeof setTimeout);
