@@ -25,7 +25,7 @@ const JOINER_ANSWERS = /^answer:.*\/(join\/|send\/\{|members)/;
 export function parseCrash(text: string): Crash {
   const [, victim = 'joiner', point = ''] = /^(?:(joiner|resident|both)@)?(.*)$/.exec(text) ?? [];
   const known =
-    /^(?:(?:idle|join|resync)-(?:write|queued):[1-9]\d*|stage:\w+:(?:running|done)|answer:.+|half-sent:.+)$/;
+    /^(?:(?:idle|join|resync|completion)-(?:write|queued):[1-9]\d*|stage:\w+:(?:running|done)|answer:.+|half-sent:.+)$/;
   if (!known.test(point)) throw new OptionError(`--crash ${text}: there is no crash point ${point}`);
   return { victim: victim as Victim, point };
 }
@@ -37,9 +37,10 @@ export function crashName({ victim, point }: Crash): string {
 /** All crashes, from the points that each process passed. */
 export function allCrashes(joiner: readonly string[], resident: readonly string[]): Crash[] {
   const named = joiner.filter((point) => point.startsWith('stage:') || JOINER_ANSWERS.test(point));
-  const counted = ['join-write', 'join-queued', 'resync-write', 'resync-queued'].flatMap((kind) =>
-    spread(joiner, kind),
-  );
+  const counted = ['join', 'resync', 'completion'].flatMap((phase) => [
+    ...spread(joiner, `${phase}-write`),
+    ...spread(joiner, `${phase}-queued`),
+  ]);
   return [
     ...[...counted, ...named].map((point) => ({ victim: 'joiner' as const, point })),
     ...BOTH_AT.filter((point) => joiner.includes(point)).map((point) => ({ victim: 'both' as const, point })),

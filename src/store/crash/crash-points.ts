@@ -4,9 +4,9 @@
  * then is one comparison with `undefined` at places that also write to disk or answer a request. Never set it in production.
  *
  * Points, each after what it names has happened:
- * - `idle-write:K`, `join-write:K`, `resync-write:K`: the K-th write of the store, counted from the start of the server,
- *   of a join, of a resync;
- * - `idle-queued:K`, `join-queued:K`, `resync-queued:K`: the K-th background write was handed to lmdb and is not committed;
+ * - `idle-write:K`, `join-write:K`, `resync-write:K`, `completion-write:K`: the K-th write of the store, counted from the start
+ *   of the server, of a join, of a resync, of its last stage;
+ * - `idle-queued:K` and so on: the K-th background write was handed to lmdb and is not committed;
  * - `stage:NAME:running`, `stage:NAME:done`: a stage of room-progress.ts begins or ends;
  * - `answer:METHOD PATH`: a request is done, all of it is on disk, and its answer is not sent (PATH as routed);
  * - `half-sent:PATH`: half of a long answer is sent.
@@ -21,12 +21,13 @@ import { writeSync } from 'node:fs';
 const TRACE = 'trace';
 const STDERR = 2;
 
-type Phase = 'idle' | 'join' | 'resync';
+type Phase = 'idle' | 'join' | 'resync' | 'completion';
 
 /** Stages whose beginning starts a count of its own. */
 const PHASES: ReadonlyMap<string, Phase> = new Map([
   ['make_join', 'join'],
   ['state_ids', 'resync'],
+  ['un_partial_stating', 'completion'],
 ]);
 
 class CrashPoints {
