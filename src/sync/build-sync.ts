@@ -26,8 +26,6 @@ import { syncToken } from './sync-token.js';
 export interface SyncRequest extends SectionRequest {
   /** Position of the `since` token; undefined for the first sync. */
   readonly since: number | undefined;
-  /** Whether the first sync tells of rooms that the user has left. */
-  readonly includeLeave: boolean;
 }
 
 export interface SyncAnswer {
@@ -51,7 +49,7 @@ export async function buildSync(server: SyncServer, counter: MemberCounter, requ
   const standings: (readonly [Room, LocalMembership])[] = [];
   for (const [nid, membership] of localMemberships(store, request.userId)) {
     const room = loadRoomByNid(store, nid);
-    if (room !== undefined) standings.push([room, membership]);
+    if (room !== undefined && request.filter.wantsRoom(room.roomId)) standings.push([room, membership]);
   }
   const sections: Record<SectionName, Uint8Array[]> = { join: [], leave: [], invite: [], knock: [] };
   for (const [room, membership] of standings) {
@@ -88,7 +86,7 @@ async function roomPart(
       return inList('join', await joinedPart(server, counter, request, room, membership, upTo));
     case 'leave':
     case 'ban':
-      if (!isNew || (request.since === undefined && !request.includeLeave)) return undefined;
+      if (!isNew || (request.since === undefined && !request.filter.includeLeave)) return undefined;
       return inList('leave', await leftPart(server, request, room, membership));
     case 'invite':
     case 'knock': {
@@ -115,7 +113,8 @@ async function joinedPart(
   upTo: number,
 ): Promise<readonly Uint8Array[] | undefined> {
   const { store } = server;
-  const { since, lazyLoadMembers: lazy, userId } = request;
+  const { since, userId, filter } = request;
+  const lazy = filter.lazyLoadMembers;
   if (room.residency !== 'full-state' && !lazy) return undefined;
   const completed = completedPosition(store, room);
   const joinedAt = membership.joinedAt ?? membership.position;
@@ -126,11 +125,13 @@ async function joinedPart(
   if (!hasNews) return undefined;
   const range = { since: isFirst ? undefined : since, upTo, correct: completedSince };
   const section = await roomSection(store, request, room, membership, range);
+  if (!isFirst && !completedSince && section.isEmpty) return undefined;
   let summary: JsonObject = {};
   if (isFirst || completedSince || section.hasMembers) {
     const { json, heroes } = await roomSummary(store, counter, room, userId);
     summary = json;
-    if (lazy) for (const nid of heroes) if (!section.shown.has(nid)) section.state.add(nid);
+    for (const nid of lazy ? heroes : [])
+      if (!section.shown.has(nid) && filter.state.matches(store, room, nid)) section.state.add(nid);
   }
   return sectionChunks(server, room, { state: section.state, json: { ...section.json, summary } });
 }

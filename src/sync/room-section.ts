@@ -24,14 +24,18 @@ import { eventContext, nextInTimeline, roomTimeline } from '../store/timeline.js
 import { ENTRIES_A_TURN } from './count-members.js';
 import { addSeenMembers, addSenders } from './lazy-members.js';
 import { clientForm } from './shape-events.js';
+import type { SyncFilter } from './sync-filter.js';
 import { syncToken } from './sync-token.js';
 import { isVisible } from './visible-to-user.js';
+
+/** Events of a timeline that are read at once where a filter takes some out, and in all: some 5 ms. */
+const FILTERED_PAGE = 100;
+const FILTERED_EVENTS_MAX = 1_000;
 
 /** Whose client asks for what. */
 export interface SectionRequest {
   readonly userId: UserId;
-  readonly lazyLoadMembers: boolean;
-  readonly timelineLimit: number;
+  readonly filter: SyncFilter;
 }
 
 export interface SectionRange {
@@ -50,6 +54,8 @@ export interface RoomSection {
   readonly shown: ReadonlySet<EventNid>;
   /** Whether memberships may have changed. */
   readonly hasMembers: boolean;
+  /** Whether the filter has left nothing of what is new. */
+  readonly isEmpty: boolean;
 }
 
 /** Builds a room's section. `room`: its row as it was when the answer's position was read. */
@@ -60,24 +66,62 @@ export async function roomSection(
   membership: LocalMembership,
   range: SectionRange,
 ): Promise<RoomSection> {
-  const { since = 0, upTo } = range;
-  const limit = request.timelineLimit;
-  const found = roomTimeline(reader, room.nid, { after: since, upTo, limit: limit + 1 });
-  const limited = found.length > limit;
-  const newest = limited ? found.slice(-limit) : found;
-  const entries = newest.filter((entry) => isVisible(reader, room, request.userId, membership, entry));
+  const { entries, hidden, limited } = timelineOf(reader, request, room, membership, range);
   const events = entries.map(({ event }) => clientForm(reader, room, event)).filter((event) => event !== undefined);
-  const state = await stateBefore(reader, request, room, membership, range, entries, limited);
+  const state = await stateBefore(reader, request, room, membership, range, { entries, hidden, limited });
   return {
     json: {
-      timeline: { events, limited, prev_batch: syncToken((entries[0]?.position ?? upTo + 1) - 1) },
+      timeline: { events, limited, prev_batch: syncToken((entries[0]?.position ?? range.upTo + 1) - 1) },
       ephemeral: { events: [] },
       account_data: { events: [] },
       unread_notifications: { highlight_count: 0, notification_count: 0 },
     },
     state,
     shown: new Set(entries.map(({ event }) => event)),
-    hasMembers: limited || entries.some(({ event }) => loadRecord(reader, event)?.type === 'm.room.member'),
+    hasMembers: limited || [...entries, ...hidden].some((entry) => isMembership(reader, entry)),
+    isEmpty: events.length === 0 && state.size === 0 && !limited,
+  };
+}
+
+function isMembership(reader: StoreReader, { event }: TimelineEntry): boolean {
+  return loadRecord(reader, event)?.type === 'm.room.member';
+}
+
+/** What of a room's timeline is shown. */
+interface ShownTimeline {
+  readonly entries: readonly TimelineEntry[];
+  /** What the filter has left out, as far as the timeline was read. */
+  readonly hidden: readonly TimelineEntry[];
+  /** Whether there was more than is shown. */
+  readonly limited: boolean;
+}
+
+/** The newest events of a range that the filter wants and the user may see. */
+function timelineOf(
+  reader: StoreReader,
+  { userId, filter }: SectionRequest,
+  room: Room,
+  membership: LocalMembership,
+  { since = 0, upTo }: SectionRange,
+): ShownTimeline {
+  const { timeline, timelineLimit: limit } = filter;
+  const wanted: TimelineEntry[] = [];
+  const hidden: TimelineEntry[] = [];
+  const page = timeline.isOpen ? limit + 1 : FILTERED_PAGE;
+  let end = upTo;
+  let hasMore = true;
+  for (let read = 0; wanted.length <= limit && hasMore && read < FILTERED_EVENTS_MAX; read += page) {
+    const found = roomTimeline(reader, room.nid, { after: since, upTo: end, limit: page });
+    for (const entry of found.toReversed())
+      (timeline.isOpen || timeline.matches(reader, room, entry.event) ? wanted : hidden).push(entry);
+    hasMore = found.length === page;
+    end = (found[0]?.position ?? 1) - 1;
+  }
+  const newest = wanted.slice(0, limit).reverse();
+  return {
+    entries: newest.filter((entry) => isVisible(reader, room, userId, membership, entry)),
+    hidden,
+    limited: wanted.length > limit || hasMore,
   };
 }
 
@@ -88,10 +132,9 @@ async function stateBefore(
   room: Room,
   membership: LocalMembership,
   { since, upTo, correct }: SectionRange,
-  entries: readonly TimelineEntry[],
-  limited: boolean,
+  { entries, hidden, limited }: ShownTimeline,
 ): Promise<Set<EventNid>> {
-  const lazy = request.lazyLoadMembers;
+  const { lazyLoadMembers: lazy, state: wanted } = request.filter;
   const at = groupBefore(reader, room, entries, upTo);
   const nids = new Set<EventNid>();
   if (since === undefined && !lazy) {
@@ -109,8 +152,25 @@ async function stateBefore(
     await addSeenMembers(reader, room, at, { after: (membership.joinedAt ?? 1) - 1, upTo: since }, nids);
   }
   if (lazy) addSenders(reader, room, at, entries, nids);
+  // A change of state that the filter keeps out of the timeline stands nowhere else.
+  for (const nid of changesAmong(reader, room, hidden, stateAt(reader, room, upTo))) nids.add(nid);
   for (const { event } of entries) nids.delete(event);
+  if (!wanted.isOpen) for (const nid of nids) if (!wanted.matches(reader, room, nid)) nids.delete(nid);
   return nids;
+}
+
+/** Those of some events that are part of a state. */
+function changesAmong(
+  reader: StoreReader,
+  room: Room,
+  entries: readonly TimelineEntry[],
+  group: StateGroupNid,
+): EventNid[] {
+  const isCurrent = (event: EventNid): boolean => {
+    const { type, stateKey } = loadRecord(reader, event) ?? {};
+    return stateKey !== undefined && stateEvent(reader, room.nid, group, type as string, stateKey) === event;
+  };
+  return entries.map(({ event }) => event).filter(isCurrent);
 }
 
 async function addAll(entries: Iterable<StateEntry>, nids: Set<EventNid>): Promise<void> {

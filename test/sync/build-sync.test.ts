@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { EventId, UserId } from '../../src/kernel/matrix/ids.js';
-import type { JsonObject } from '../../src/kernel/matrix/json.js';
+import type { JsonObject, JsonValue } from '../../src/kernel/matrix/json.js';
 import { roomVersionRules } from '../../src/kernel/matrix/room-versions.js';
 import { hashAndSignPdu } from '../../src/kernel/signatures/sign-pdu.js';
 import { sendEvent } from '../../src/room/send-event.js';
@@ -12,6 +12,7 @@ import { changeStateGroup, stateEvent, stateKeyNidOf } from '../../src/store/sta
 import type { SyncRequest } from '../../src/sync/build-sync.js';
 import { buildSync } from '../../src/sync/build-sync.js';
 import { MemberCounter } from '../../src/sync/count-members.js';
+import { parseSyncFilter } from '../../src/sync/sync-filter.js';
 import { parseSyncToken, syncToken } from '../../src/sync/sync-token.js';
 import { BOB, HS3_KEY, NOW, ROOM, ServedRoom } from '../api/federation/served-room.js';
 import { Joiner } from '../partial-state/joiner.js';
@@ -42,13 +43,30 @@ interface Answer {
   readonly isEmpty: boolean;
 }
 
+/** A filter of ten events and members loaded lazily, but for what is given. */
+function filterOf({
+  timeline = {},
+  state = {},
+  ...room
+}: {
+  timeline?: JsonObject;
+  state?: JsonObject;
+  [name: string]: JsonValue | undefined;
+}) {
+  return parseSyncFilter({
+    room: {
+      state: { lazy_load_members: true, ...state },
+      timeline: { limit: 10, ...timeline },
+      ...(room as JsonObject),
+    },
+  });
+}
+
 async function syncOf(request: Partial<SyncRequest>): Promise<Answer> {
   const whole = {
     userId: BOB,
     since: undefined,
-    lazyLoadMembers: true,
-    includeLeave: false,
-    timelineLimit: 10,
+    filter: filterOf({}),
     ...request,
   };
   const { chunks, isEmpty } = await buildSync(joiner.server, new MemberCounter(joiner.store), whole);
@@ -56,7 +74,7 @@ async function syncOf(request: Partial<SyncRequest>): Promise<Answer> {
 }
 
 function sync(lazyLoadMembers: boolean, since?: number): Promise<Answer> {
-  return syncOf({ lazyLoadMembers, since });
+  return syncOf({ since, filter: filterOf({ state: { lazy_load_members: lazyLoadMembers } }) });
 }
 
 function positionOf({ body }: Answer): number {
@@ -167,7 +185,7 @@ describe('a room with full state in /sync', () => {
     const first = await sync(true);
     await sendState('m.room.member', DORA, { membership: 'join' }, DORA);
     for (const body of ['one', 'two']) await say(body);
-    const answer = await syncOf({ since: positionOf(first), timelineLimit: 1 });
+    const answer = await syncOf({ since: positionOf(first), filter: filterOf({ timeline: { limit: 1 } }) });
     const found = section(answer);
     expect([found?.timeline.limited, found?.timeline.events.length]).toEqual([true, 1]);
     expect(new Set(membersIn(found))).toEqual(new Set([BOB, DORA]));
@@ -204,7 +222,7 @@ describe('a room with full state in /sync', () => {
     expect(section(second, 'leave')?.state.events.map(({ state_key: key }) => key)).toEqual([BOB]);
     expect((await sync(true, positionOf(second))).isEmpty).toBe(true);
     expect((await sync(true)).isEmpty).toBe(true);
-    const withLeft = await syncOf({ includeLeave: true });
+    const withLeft = await syncOf({ filter: filterOf({ include_leave: true }) });
     expect(typesIn(section(withLeft, 'leave')?.timeline.events).slice(-1)).toEqual(['m.room.member']);
   });
 
@@ -237,7 +255,7 @@ describe('a room with full state in /sync', () => {
       await other.join();
       await other.resync();
       const before = other.server.pool.stats().completed;
-      const request = { userId: BOB, since: undefined, lazyLoadMembers: false, includeLeave: false, timelineLimit: 10 };
+      const request = { userId: BOB, since: undefined, filter: filterOf({ state: { lazy_load_members: false } }) };
       const { chunks } = await buildSync(other.server, new MemberCounter(other.store), request);
       expect(other.server.pool.stats().completed).toBe(before + 1);
       const found = section({ body: JSON.parse(Buffer.concat(chunks).toString('utf8')) as JsonObject, isEmpty: false });

@@ -6,6 +6,7 @@
 import { MatrixError } from '../../kernel/matrix/matrix-error.js';
 import type { TokenRow } from '../../store/users.js';
 import { loadFilter, putFilter } from '../../store/users.js';
+import { parseSyncFilter } from '../../sync/sync-filter.js';
 import type { ApiRequest, Endpoint } from '../endpoint.js';
 import { ok } from '../endpoint.js';
 import type { ClientContext } from './client-context.js';
@@ -26,6 +27,7 @@ export function settingsEndpoints(context: ClientContext): readonly Endpoint[] {
     ...userEndpoint(context, 'POST', '/user/{userId}/filter', async (request, caller) => {
       own(request, caller);
       const filter = bodyObject(request);
+      parseSyncFilter(filter);
       return ok({ filter_id: store.write((writer) => putFilter(writer, caller.userId, filter)) });
     }),
     ...userEndpoint(context, 'GET', '/user/{userId}/filter/{filterId}', async (request, caller) => {

@@ -9,6 +9,7 @@ import { loadFilter } from '../../store/users.js';
 import type { SyncRequest } from '../../sync/build-sync.js';
 import { buildSync } from '../../sync/build-sync.js';
 import { MemberCounter } from '../../sync/count-members.js';
+import { parseSyncFilter } from '../../sync/sync-filter.js';
 import { parseSyncToken } from '../../sync/sync-token.js';
 import type { ApiRequest, Endpoint } from '../endpoint.js';
 import { jsonChunks } from '../endpoint.js';
@@ -17,8 +18,6 @@ import { userEndpoint } from './client-context.js';
 
 /** Longest wait of a long poll, whatever the client asks for. */
 const TIMEOUT_MS_MAX = 60_000;
-const TIMELINE_LIMIT_DEFAULT = 20;
-const TIMELINE_LIMIT_MAX = 100;
 
 function filterOf(context: ClientContext, request: ApiRequest, caller: TokenRow): JsonObject {
   const given = request.query.get('filter');
@@ -37,23 +36,12 @@ function filterOf(context: ClientContext, request: ApiRequest, caller: TokenRow)
 }
 
 function syncRequest(context: ClientContext, request: ApiRequest, caller: TokenRow): SyncRequest {
-  const filter = filterOf(context, request, caller);
-  const room = isJsonObject(filter.room) ? filter.room : {};
-  const state = isJsonObject(room.state) ? room.state : {};
-  const timeline = isJsonObject(room.timeline) ? room.timeline : {};
+  const filter = parseSyncFilter(filterOf(context, request, caller));
   const token = request.query.get('since');
   const since = token === null ? undefined : parseSyncToken(token);
   if (token !== null && since === undefined)
     throw new MatrixError(400, 'M_INVALID_PARAM', `since: ${token} is not a token of ours`);
-  const limit =
-    typeof timeline.limit === 'number' && timeline.limit >= 1 ? Math.floor(timeline.limit) : TIMELINE_LIMIT_DEFAULT;
-  return {
-    userId: caller.userId,
-    since,
-    lazyLoadMembers: state.lazy_load_members === true,
-    includeLeave: room.include_leave === true,
-    timelineLimit: Math.min(limit, TIMELINE_LIMIT_MAX),
-  };
+  return { userId: caller.userId, since, filter };
 }
 
 export function syncEndpoints(context: ClientContext): readonly Endpoint[] {

@@ -13,6 +13,7 @@ import { loadRoom } from '../../../src/store/rooms.js';
 import { stateEvent } from '../../../src/store/state-groups.js';
 import { buildSync } from '../../../src/sync/build-sync.js';
 import { MemberCounter } from '../../../src/sync/count-members.js';
+import { parseSyncFilter } from '../../../src/sync/sync-filter.js';
 import { ALICE, BOB, HS2_KEY, HS3_KEY, NOW, OWN_KEY, ROOM, ServedRoom } from '../../api/federation/served-room.js';
 
 const ROBERT = '@robert:hs2';
@@ -78,7 +79,8 @@ function isRedacted(eventId: EventId): boolean {
 
 /** The events that Alice's client sees, oldest first. */
 async function shown(): Promise<JsonObject[]> {
-  const whole = { userId: ALICE, since: undefined, lazyLoadMembers: true, includeLeave: false, timelineLimit: 50 };
+  const filter = parseSyncFilter({ room: { state: { lazy_load_members: true }, timeline: { limit: 50 } } });
+  const whole = { userId: ALICE, since: undefined, filter };
   const { chunks } = await buildSync(served.server, new MemberCounter(served.store), whole);
   const { rooms } = JSON.parse(Buffer.concat(chunks).toString('utf8')) as {
     readonly rooms: { readonly join: Record<string, { readonly timeline: { readonly events: JsonObject[] } }> };
