@@ -1,7 +1,7 @@
 /**
  * Compiles to dist/ when a source is newer than the last successful compilation; else returns within milliseconds.
  * Plain JavaScript, because it runs before anything is compiled. Folders count as sources too: a removed file changes
- * its folder's time.
+ * its folder's time. `prepare` runs this too, so that what is run first after `npm ci` does not compile again.
  */
 
 import { spawnSync } from 'node:child_process';
