@@ -10,6 +10,7 @@ import { parseUserId } from '../../kernel/matrix/ids.js';
 import type { JsonObject } from '../../kernel/matrix/json.js';
 import { isJsonObject } from '../../kernel/matrix/json.js';
 import { MatrixError } from '../../kernel/matrix/matrix-error.js';
+import type { StoreWriter } from '../../store/open-store.js';
 import { loadUser, putAccessToken, putUser } from '../../store/users.js';
 import type { Endpoint } from '../endpoint.js';
 import { ok } from '../endpoint.js';
@@ -42,11 +43,11 @@ function deviceIdOf(body: JsonObject): string {
   return body.device_id;
 }
 
-/** A new session of a user. */
-function openSession(context: ClientContext, userId: UserId, deviceId: string): JsonObject {
+/** A new session of a user, as its client is told. */
+function putSession(writer: StoreWriter, { server }: ClientContext, userId: UserId, deviceId: string): JsonObject {
   const token = `joy_${randomBytes(32).toString('base64url')}`;
-  context.server.store.write((writer) => putAccessToken(writer, token, { userId, deviceId }));
-  return { user_id: userId, access_token: token, device_id: deviceId, home_server: context.server.serverName };
+  putAccessToken(writer, token, { userId, deviceId });
+  return { user_id: userId, access_token: token, device_id: deviceId, home_server: server.serverName };
 }
 
 function newUserId(context: ClientContext, body: JsonObject): UserId {
@@ -75,11 +76,13 @@ export function accountEndpoints(context: ClientContext): readonly Endpoint[] {
       const userId = newUserId(context, body);
       const deviceId = deviceIdOf(body);
       const passwordHash = await passwords.hash(passwordOf({ password: randomBytes(18).toString('base64'), ...body }));
-      store.write((writer) => {
+      // One write: a name whose session was lost could not be registered again, and its password may be a generated one.
+      const registered = store.write((writer) => {
         if (loadUser(writer, userId) !== undefined) throw new MatrixError(400, 'M_USER_IN_USE', `${userId} is taken`);
         putUser(writer, userId, { passwordHash, createdTs: context.server.clock() });
+        return body.inhibit_login === true ? { user_id: userId } : putSession(writer, context, userId, deviceId);
       });
-      return ok(body.inhibit_login === true ? { user_id: userId } : openSession(context, userId, deviceId));
+      return ok(registered);
     }),
     ...openEndpoint('GET', '/login', async () => ok({ flows: [{ type: 'm.login.password' }] })),
     ...openEndpoint('POST', '/login', async (request) => {
@@ -95,7 +98,8 @@ export function accountEndpoints(context: ClientContext): readonly Endpoint[] {
       if (userId === undefined || !matches) {
         throw new MatrixError(403, 'M_FORBIDDEN', 'user name or password is wrong');
       }
-      return ok(openSession(context, userId, deviceIdOf(body)));
+      const deviceId = deviceIdOf(body);
+      return ok(store.write((writer) => putSession(writer, context, userId, deviceId)));
     }),
     ...userEndpoint(context, 'GET', '/account/whoami', async (_request, { userId, deviceId }) =>
       ok({ user_id: userId, device_id: deviceId, is_guest: false }),

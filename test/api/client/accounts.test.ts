@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { ServedRoom } from '../federation/served-room.js';
 import { ClientApi } from './client-api.js';
 
@@ -63,6 +63,17 @@ describe('POST /register', () => {
     const { status, body } = await api.register({ username: 'erin', password: 'secret', device_id: 'D'.repeat(256) });
     expect([status, body.errcode]).toEqual([400, 'M_INVALID_PARAM']);
     expect((await api.register({ username: 'erin', password: 'secret' })).status).toBe(200);
+  });
+
+  it('leaves no user behind where the session cannot be stored, so that the name is free', async () => {
+    const stored = served.store.write(({ tables }) => vi.spyOn(tables.access_tokens, 'put'));
+    stored.mockImplementation(() => {
+      throw new Error('no room');
+    });
+    await expect(api.register({ username: 'erin', password: 'secret' })).rejects.toThrow('no room');
+    stored.mockRestore();
+    expect((await login('erin', 'secret')).status).toBe(403);
+    expect((await api.register({ username: 'erin', password: 'other' })).status).toBe(200);
   });
 
   it('answers M_FORBIDDEN where registration is disabled', async () => {
