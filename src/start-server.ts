@@ -24,8 +24,7 @@ import { createFederationClient } from './remote/federation-client.js';
 import { createKeyRing } from './remote/key-ring.js';
 import type { OutboundQueue } from './remote/outbound-queue.js';
 import { createOutboundQueue } from './remote/outbound-queue.js';
-import { joinKnownRoom } from './room/join/join-known-room.js';
-import { joinRoom } from './room/join/join-room.js';
+import { joinAnyRoom } from './room/join/join-any-room.js';
 import { receivePdus } from './room/receive-pdus.js';
 import { RoomProgress } from './room/room-progress.js';
 import { RoomQueues } from './room/room-queues.js';
@@ -39,7 +38,7 @@ import { lockFolder } from './store/folder/lock-folder.js';
 import type { EventNid } from './store/nids.js';
 import type { Store } from './store/open-store.js';
 import { openStore } from './store/open-store.js';
-import { loadRoom, loadRoomByNid } from './store/rooms.js';
+import { loadRoomByNid } from './store/rooms.js';
 import { putServerKey } from './store/server-keys.js';
 import { FullStateWaiters } from './sync/full-state-waiters.js';
 import { SyncNotifier } from './sync/sync-notifier.js';
@@ -150,29 +149,13 @@ async function startLocked(config: Config, trustAnchors: string | undefined): Pr
       sync: notifier,
       rooms: {
         join: async (request) => {
-          const isKnown = () => (loadRoom(store, request.roomId)?.residency ?? 'absent') !== 'absent';
-          // Looked at again in the queue: another user's join may have brought the room while this one waited.
-          const joined =
-            !isKnown() &&
-            (await server.queues.run(request.roomId, async () => {
-              if (isKnown()) return false;
-              await joinRoom(server, request);
-              return true;
-            }));
-          if (!joined) await joinKnownRoom(server, request);
+          await joinAnyRoom(server, request);
           server.progressOf(request.roomId).start('room_usable', 1);
           server.progressOf(request.roomId).end('room_usable');
           resyncs.start(request.roomId);
         },
         send: (roomId, sender, { type, stateKey, content }, alongside) =>
           sendEvent(server, roomId, { type, sender, stateKey, content }, alongside),
-        leave: (roomId, userId) =>
-          sendEvent(server, roomId, {
-            type: 'm.room.member',
-            sender: userId,
-            stateKey: userId,
-            content: { membership: 'leave' },
-          }),
       },
     }),
     admin:

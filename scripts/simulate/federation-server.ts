@@ -18,9 +18,8 @@ import { requestUri } from '../../src/remote/federation-client.js';
 import { createKeyRing } from '../../src/remote/key-ring.js';
 import { createOutboundQueue } from '../../src/remote/outbound-queue.js';
 import type { FillGap } from '../../src/room/fetch-missing.js';
-import { joinKnownRoom } from '../../src/room/join/join-known-room.js';
+import { joinAnyRoom } from '../../src/room/join/join-any-room.js';
 import type { JoinRequest } from '../../src/room/join/join-room.js';
-import { joinRoom } from '../../src/room/join/join-room.js';
 import { receivePdus } from '../../src/room/receive-pdus.js';
 import { RoomProgress } from '../../src/room/room-progress.js';
 import { RoomQueues } from '../../src/room/room-queues.js';
@@ -251,15 +250,7 @@ export class FederationServer implements Host {
   /** Joins as a client's call does. Throws MatrixError. */
   async join(request: JoinRequest): Promise<void> {
     const { room, resyncs } = this.running;
-    const isKnown = () => (loadRoom(room.store, request.roomId)?.residency ?? 'absent') !== 'absent';
-    const joined =
-      !isKnown() &&
-      (await room.queues.run(request.roomId, async () => {
-        if (isKnown()) return false;
-        await joinRoom(room, request);
-        return true;
-      }));
-    if (!joined) await joinKnownRoom(room, request);
+    await joinAnyRoom(room, request);
     resyncs.start(request.roomId);
   }
 

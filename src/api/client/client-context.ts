@@ -43,7 +43,6 @@ export interface ClientOptions {
       intent: ClientIntent,
       alongside?: (writer: StoreWriter, eventId: EventId) => void,
     ): Promise<EventId>;
-    leave(roomId: RoomId, userId: UserId): Promise<EventId>;
   };
 }
 

@@ -22,7 +22,7 @@ export interface JoinRequest {
   readonly roomId: RoomId;
   readonly userId: UserId;
   readonly candidates: readonly ServerName[];
-  /** The user's profile in the room. */
+  /** The user's profile in the room, and a reason for joining: what the membership says besides. */
   readonly profile: JsonObject;
   /** Ask for the state without members. */
   readonly partial: boolean;
