@@ -114,6 +114,7 @@ export class ServedRoom {
       rules,
       {
         type: 'm.room.create',
+        ...(rules.eventIdForm === 'domain' ? { event_id: `$create:${OWN_KEY.serverName}` } : {}),
         room_id: roomId,
         sender: ALICE,
         state_key: '',
