@@ -59,6 +59,8 @@ export async function startServer(config: Config): Promise<RunningServer> {
   const { caFile } = config.federation;
   const trustAnchors = caFile === undefined ? undefined : readTrustAnchors(caFile);
   const lock = lockFolder(config.dataDir);
+  // A process that is told to end while it starts ends at once.
+  process.once('exit', () => lock.release());
   try {
     const server = await startLocked(config, trustAnchors);
     return {
