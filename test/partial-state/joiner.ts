@@ -1,5 +1,5 @@
 /**
- * A second server (hs2) in the process of a ServedRoom: a real store, inline workers, and a client that calls the resident's
+ * A second server (hs2) in the process of a ServedRoom: a real store, inline workers unless a test brings others, and a client that calls the resident's
  * endpoints whatever server is asked. A test may answer a request in the resident's place, and sees what was asked.
  */
 
@@ -23,12 +23,14 @@ import { RoomQueues } from '../../src/room/room-queues.js';
 import type { RoomServer } from '../../src/room/room-server.js';
 import { loadRecord } from '../../src/store/events.js';
 import type { RoomNid } from '../../src/store/nids.js';
+import type { Store } from '../../src/store/open-store.js';
 import { openStore } from '../../src/store/open-store.js';
 import type { PartialStateRow, Room } from '../../src/store/rooms.js';
 import { loadPartialState, loadRoom } from '../../src/store/rooms.js';
 import { putServerKey } from '../../src/store/server-keys.js';
 import { stateEntries } from '../../src/store/state-groups.js';
 import { inlinePool } from '../../src/workers/inline-pool.js';
+import type { WorkerPool } from '../../src/workers/pool.js';
 import type { ServedRoom } from '../api/federation/served-room.js';
 import { BOB, HS2_KEY, HS3_KEY, NOW, OWN_KEY, ROOM } from '../api/federation/served-room.js';
 
@@ -50,7 +52,7 @@ export class Joiner {
   readonly server: RoomServer;
   readonly #fillGap: FillGap;
 
-  constructor(resident: ServedRoom) {
+  constructor(resident: ServedRoom, makePool: (store: Store) => WorkerPool = inlinePool) {
     this.#resident = resident;
     const client = this.#client();
     const { store } = this;
@@ -59,7 +61,7 @@ export class Joiner {
       serverName: HS2_KEY.serverName,
       signingKey: HS2_KEY,
       store,
-      pool: inlinePool(store),
+      pool: makePool(store),
       keys: createKeyRing({ store, client, notaries: [], own: HS2_KEY, clock }),
       client,
       queues: new RoomQueues(),
