@@ -32,6 +32,16 @@ interface StateEvent {
   readonly content: { readonly membership?: string };
 }
 
+/** Differences that a reader is shown: of a wrong room there may be a hundred thousand. */
+const DIFFERENCES_SHOWN = 10;
+
+/** What a run says at its end. */
+export function outcomeText(differences: readonly string[]): string {
+  if (differences.length === 0) return 'All holds.';
+  const shown = differences.slice(0, DIFFERENCES_SHOWN).map((difference) => `  ${difference}`);
+  return [`${differences.length} differences, the first of them:`, ...shown].join('\n');
+}
+
 /** Looks at the outcome of a run. `roomFolder` has the expected state. */
 export async function checkOutcome(
   roomFolder: string,

@@ -10,7 +10,7 @@ import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { closeConnections } from './api-client.js';
-import { checkOutcome, type Outcome } from './check-outcome.js';
+import { checkOutcome, type Outcome, outcomeText } from './check-outcome.js';
 import { runCrashes } from './crash/run-crashes.js';
 import { prepareProfileDir, profileRows, profileTable, readProfiles } from './measure/profile.js';
 import { cpuBetween, makeReport, tableOf } from './measure/report.js';
@@ -33,7 +33,6 @@ const EXIT_INTERRUPTED = 130;
 const CACHE_DIR = fileURLToPath(new URL('../../../.cache/hq', import.meta.url));
 /** Fetching and checking a million events took a fraction of this on one core. */
 const RUN_TIMEOUT_MS = 60 * 60_000;
-const DIFFERENCES_SHOWN = 10;
 
 /** What has to be undone, last first, each once: also after a failure and on Ctrl-C. */
 class Cleanup {
@@ -77,7 +76,7 @@ async function runHq(options: HqOptions, folders: Cleanup, servers: Cleanup): Pr
   print(`\n${tableOf(report)}`);
   if (options.jsonFile !== undefined) await writeFile(options.jsonFile, `${JSON.stringify(report, null, 2)}\n`);
   if (options.profileDir !== undefined) print(await profileOf(options.profileDir, manifest, figures));
-  printDifferences(outcome);
+  print(outcomeText(outcome.differences));
   return outcome.differences.length === 0;
 }
 
@@ -168,12 +167,6 @@ function deadline(): Promise<never> {
 
 function print(text: string): void {
   process.stdout.write(`${text}\n`);
-}
-
-function printDifferences(outcome: Outcome): void {
-  const { differences } = outcome;
-  print(differences.length === 0 ? 'All holds.' : `${differences.length} differences, the first of them:`);
-  for (const difference of differences.slice(0, DIFFERENCES_SHOWN)) print(`  ${difference}`);
 }
 
 function isWrongUse(error: unknown): boolean {

@@ -1,7 +1,8 @@
 /** What the harness calls a difference, and which command lines it refuses. */
 
+import { createHash } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
-import { compareRefusals, compareStates } from '../../scripts/hq/check-outcome.js';
+import { compareRefusals, compareStates, outcomeText } from '../../scripts/hq/check-outcome.js';
 import { OptionError, parseOptions } from '../../scripts/hq/options.js';
 import { type Manifest, splitStateKey, stateKeyText } from '../../scripts/hq/room/manifest.js';
 import { HQ_EVENTS } from '../../scripts/hq/room/plan/room-shape.js';
@@ -41,6 +42,26 @@ describe('the outcome of a run', () => {
     expect(compareRefusals([], manifest)).toEqual(['$p: joiner accepted, manifest dropped (no-key)']);
     expect(compareRefusals([{ ...refusal, code: 'bad-signature' }], manifest).length).toBe(1);
     expect(compareRefusals([refusal, { ...refusal, event_id: '$q' }], manifest).length).toBe(1);
+  });
+
+  it('is told with the first ten differences and no more', () => {
+    expect(outcomeText([])).toBe('All holds.');
+    expect(outcomeText(['a', 'b'])).toBe('2 differences, the first of them:\n  a\n  b');
+    const wanted = new Map(Array.from({ length: 12 }, (_, n) => [stateKeyText('t', `${n}`), `$${n}`] as const));
+    const [first, ...shown] = outcomeText(compareStates(new Map(), wanted, 'manifest')).split('\n');
+    expect(first).toBe('12 differences, the first of them:');
+    expect(shown).toEqual(
+      [...wanted].slice(0, 10).map(([, id], n) => `  (t, "${n}"): joiner has none, manifest ${id}`),
+    );
+  });
+
+  it('hashes a state as SHA-256 over its sorted lines: type, state key, event ID', () => {
+    const lines = ['m.room.member\0@a:b\0$2\n', 'm.room.name\0\0$1\n'];
+    const state = new Map([
+      [NAME, '$1'],
+      [MEMBER, '$2'],
+    ]);
+    expect(stateHash(state)).toBe(createHash('sha256').update(lines.join('')).digest('hex'));
   });
 
   it('hashes a state without regard to its order', () => {
