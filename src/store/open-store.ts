@@ -14,7 +14,7 @@ import { crashAfterQueued, crashAfterWrite } from './crash/crash-points.js';
 import { refuseWhereFull } from './crash/refuse-writes.js';
 import { checkDataFile } from './folder/check-data-file.js';
 import { StoreError } from './folder/store-error.js';
-import { commitError, writeFailure } from './folder/write-failure.js';
+import { commitError, damageAdvice, writeFailure } from './folder/write-failure.js';
 import type { ReadTables, WriteTables } from './tables.js';
 import { openTables, TABLES } from './tables.js';
 
@@ -85,9 +85,8 @@ export function openStore(dataDir: string, serverName: string): Store {
   } catch (error) {
     void root.close();
     if (error instanceof StoreError) throw error;
-    throw new StoreError(`cannot use the store at ${path}: ${error instanceof Error ? error.message : error}`, {
-      cause: error,
-    });
+    const words = error instanceof Error ? error.message : String(error);
+    throw new StoreError(`cannot use the store at ${path}: ${words}${damageAdvice(error)}`, { cause: error });
   }
 }
 

@@ -3,7 +3,7 @@
 import type { ChildProcess } from 'node:child_process';
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import http from 'node:http';
 import { join } from 'node:path';
 import { describe, expect, it, vi } from 'vitest';
@@ -12,6 +12,9 @@ import { LOCK_FILE } from '../../src/store/folder/lock-folder.js';
 import { openStore, STORE_FORMAT } from '../../src/store/open-store.js';
 import { temporaryFolder } from '../store/temporary-store.js';
 import { MAIN } from './run-joinery.js';
+
+/** Where LMDB's first page says how large pages are. */
+const PAGE_BYTES_AT = 48;
 
 interface Ended {
   readonly code: number | null;
@@ -158,16 +161,24 @@ describe('joinery serve on a data folder that it cannot use', () => {
     expect(await serving.ended).toEqual({ code: 1, signal: null });
     expect(serving.error).toMatch(words);
     expect(serving.error).toContain(dataDir(dir));
-    expect([serving.error.trim().split('\n').length, serving.out]).toEqual([1, '']);
+    // LMDB itself may have said something before.
+    expect([serving.error.match(/^joinery: /gm), serving.out]).toEqual([['joinery: '], '']);
     expect(filesOf(dir)).toEqual(before);
   }
 
-  it('says whose it is and what to do, and leaves it as it is', async () => {
+  it('says whose it is or what is wrong with it, and what to do, and leaves it as it is', async () => {
     await Promise.all([
       refused(/belongs to b\.test, not to a\.test; use another data_dir/, (dir) => put(dir, 'b.test')),
       refused(/has store format \d+; .* run the version that wrote it, or use another data_dir/, (dir) =>
         put(dir, 'a.test', STORE_FORMAT + 1),
       ),
+      // What a disk gives back that has lost its writes: holes, in every page but the first two.
+      refused(/MDB_CORRUPTED.* is damaged: restore the folder from a backup, or name another data_dir/, async (dir) => {
+        await put(dir, 'a.test');
+        const file = join(dataDir(dir), 'store', 'data.mdb');
+        const bytes = readFileSync(file);
+        writeFileSync(file, bytes.fill(0, 2 * bytes.readUInt32LE(PAGE_BYTES_AT)));
+      }),
     ]);
   });
 });

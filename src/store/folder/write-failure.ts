@@ -4,7 +4,7 @@
  */
 
 import { statfsSync } from 'node:fs';
-import { DiskError } from './store-error.js';
+import { DiskError, StoreError } from './store-error.js';
 
 /** As lmdb words EIO and ENOSPC. */
 const DISK_ERROR = /input\/output error|no space left/i;
@@ -12,9 +12,21 @@ const DISK_ERROR = /input\/output error|no space left/i;
 /** It comes a turn of the event loop later, or never where another transaction took it. */
 const COMMIT_ERROR_MS_MAX = 1_000;
 
-/** The error to throw for one that a write ended with: a DiskError for the disk's, else the same. */
+/** What LMDB says of pages that are not as it wrote them, and in the same transaction of whatever comes after. */
+const DAMAGE = /MDB_(CORRUPTED|PAGE_NOTFOUND|INVALID|PANIC|BAD_TXN)/;
+
+/** What an operator can do about an error of LMDB that a damaged file is behind; empty for any other. */
+export function damageAdvice(error: unknown): string {
+  if (!(error instanceof Error) || !DAMAGE.test(error.message)) return '';
+  return '. If this comes again after a restart its data file is damaged: restore the folder from a backup, or name another data_dir';
+}
+
+/** The error to throw for one that a write ended with: a StoreError for the disk's and the file's, else the same. */
 export function writeFailure(storePath: string, error: unknown): unknown {
-  if (!(error instanceof Error) || !DISK_ERROR.test(error.message)) return error;
+  if (!(error instanceof Error)) return error;
+  const advice = damageAdvice(error);
+  if (advice !== '') return new StoreError(`cannot write to ${storePath}: ${error.message}${advice}`, { cause: error });
+  if (!DISK_ERROR.test(error.message)) return error;
   return new DiskError(
     `cannot write to ${storePath}: ${error.message}; ${freeBytes(storePath)} bytes are free on its disk. Nothing of this write was kept`,
     { cause: error },

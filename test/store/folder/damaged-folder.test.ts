@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { open } from 'lmdb';
 import { describe, expect, it } from 'vitest';
 import { StoreError } from '../../../src/store/folder/store-error.js';
+import { writeFailure } from '../../../src/store/folder/write-failure.js';
 import { openStore, STORE_FORMAT } from '../../../src/store/open-store.js';
 import { temporaryFolder } from '../temporary-store.js';
 
@@ -65,6 +66,14 @@ describe('the store of a data folder', () => {
     const folder = await filledFolder();
     writeFileSync(dataFile(folder), Buffer.alloc(65_536, 'garbage'));
     expect(refusal(folder)).toMatch(/is damaged: there is no LMDB meta page/);
+  });
+
+  it('is named, with what to do, in the error of a write that finds a damaged page', () => {
+    const failure = writeFailure('/data/store', new Error('MDB_BAD_TXN: Transaction must abort'));
+    expect(failure).toBeInstanceOf(StoreError);
+    expect((failure as Error).message).toMatch(/\/data\/store: MDB_BAD_TXN.*restore the folder from a backup/);
+    const other = new Error('a bug');
+    expect(writeFailure('/data/store', other)).toBe(other);
   });
 
   it('is refused when another format wrote it', async () => {
