@@ -184,6 +184,9 @@ async function startLocked(config: Config, trustAnchors: string | undefined): Pr
   return {
     addresses: addressesOf(config, http.addresses),
     close: async (deadlineMs) => {
+      // Who waits for news or for full state is answered now: the requests in progress are waited for.
+      notifier.close();
+      waiters.close();
       await http.close(deadlineMs);
       await resyncs.close();
       await outbound.close();

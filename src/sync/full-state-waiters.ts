@@ -24,7 +24,9 @@ export type WaitOutcome =
   | 'departed'
   | 'timeout'
   | 'aborted'
-  | 'too-many';
+  | 'too-many'
+  /** The server is stopping. */
+  | 'stopping';
 
 interface Waiter {
   readonly userId: UserId;
@@ -36,6 +38,7 @@ export class FullStateWaiters {
   readonly #clock: () => number;
   readonly #waiting = new Map<RoomNid, Set<Waiter>>();
   #count = 0;
+  #closed = false;
 
   constructor(reader: StoreReader, clock: () => number) {
     this.#reader = reader;
@@ -46,6 +49,7 @@ export class FullStateWaiters {
   wait(room: RoomNid, userId: UserId, signal: AbortSignal, timeoutMs = FULL_STATE_WAIT_MS): Promise<WaitOutcome> {
     if (loadRoomByNid(this.#reader, room)?.residency === 'full-state') return Promise.resolve('full');
     if (signal.aborted) return Promise.resolve('aborted');
+    if (this.#closed) return Promise.resolve('stopping');
     if (this.untilNextTryMs(room) > 0) return Promise.resolve('failed-for-now');
     if (this.#count >= WAITERS_MAX) return Promise.resolve('too-many');
     const waiting = this.#waiting.get(room) ?? new Set();
@@ -91,6 +95,12 @@ export class FullStateWaiters {
     const record = loadRecord(this.#reader, event);
     if (record?.type !== 'm.room.member' || (record.membership !== 'leave' && record.membership !== 'ban')) return;
     for (const waiter of [...waiting]) if (waiter.userId === record.stateKey) waiter.end('departed');
+  }
+
+  /** Ends every wait, and lets no more begin. */
+  close(): void {
+    this.#closed = true;
+    for (const room of [...this.#waiting.keys()]) this.#endAll(room, 'stopping');
   }
 
   #endAll(room: RoomNid, outcome: WaitOutcome): void {

@@ -13,6 +13,18 @@ interface Poll {
 
 export class SyncNotifier {
   readonly #polls = new Set<Poll>();
+  #closed = false;
+
+  /** Whether the server is stopping: whoever waits answers what there is. */
+  get isClosed(): boolean {
+    return this.#closed;
+  }
+
+  /** Ends every wait, and lets no more begin. */
+  close(): void {
+    this.#closed = true;
+    for (const poll of [...this.#polls]) poll.wake();
+  }
 
   /** Something happened in a room. */
   notify(room: RoomNid): void {
@@ -21,7 +33,7 @@ export class SyncNotifier {
 
   /** Waits for news of one of the rooms, a time-out, or the caller's hanging up. */
   wait(rooms: (room: RoomNid) => boolean, signal: AbortSignal, timeoutMs: number): Promise<void> {
-    if (signal.aborted || timeoutMs <= 0) return Promise.resolve();
+    if (this.#closed || signal.aborted || timeoutMs <= 0) return Promise.resolve();
     if (this.#polls.size >= LONG_POLLS_MAX) {
       throw new MatrixError(429, 'M_LIMIT_EXCEEDED', 'too many clients are waiting', { retry_after_ms: 5000 });
     }

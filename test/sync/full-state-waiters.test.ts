@@ -45,6 +45,12 @@ describe('waiting for the full state of a room', () => {
     expect(await waiters.wait(room, ALICE, listening)).toBe('full');
   });
 
+  it('ends for everybody when the server stops, and begins for nobody then', async () => {
+    const wait = waiters.wait(room, ALICE, listening);
+    waiters.close();
+    expect([await wait, await waiters.wait(room, ALICE, listening)]).toEqual(['stopping', 'stopping']);
+  });
+
   it('ends for everybody when the room is completed, and for nobody when another is', async () => {
     const ended: string[] = [];
     const waits = ['a', 'b'].map((name) =>

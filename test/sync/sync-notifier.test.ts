@@ -47,6 +47,15 @@ describe('a long poll', () => {
     expect(vi.getTimerCount()).toBe(0);
   });
 
+  it('ends when the server stops, and no other begins', async () => {
+    const notifier = new SyncNotifier();
+    const wait = notifier.wait(isA, listening, 1000);
+    notifier.close();
+    await wait;
+    await notifier.wait(isA, listening, 1000);
+    expect([notifier.isClosed, vi.getTimerCount()]).toEqual([true, 0]);
+  });
+
   it('is refused with M_LIMIT_EXCEEDED where too many wait, until one has ended', async () => {
     const notifier = new SyncNotifier();
     const caller = new AbortController();

@@ -58,7 +58,8 @@ export function syncEndpoints(context: ClientContext): readonly Endpoint[] {
       const signal = AbortSignal.any([request.signal, stopped.signal]);
       const news = context.sync.wait((room) => localMembership(store, caller.userId, room) !== undefined, signal, left);
       const answer = await buildSync(context.server, counter, wanted);
-      if (!answer.isEmpty || wanted.since === undefined || left <= 0 || request.signal.aborted) {
+      const mustAnswer = wanted.since === undefined || left <= 0 || request.signal.aborted || context.sync.isClosed;
+      if (!answer.isEmpty || mustAnswer) {
         stopped.abort();
         return jsonChunks(answer.chunks);
       }

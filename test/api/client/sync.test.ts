@@ -65,6 +65,14 @@ describe('GET /sync', () => {
     expect(timelineIn(await waiting)).toEqual([]);
   });
 
+  it('answers what there is when the server stops', async () => {
+    const { body } = await sync();
+    const waiting = sync(`?since=${body.next_batch}&timeout=30000`);
+    api.notifier.close();
+    expect(timelineIn(await waiting)).toEqual([]);
+    expect(timelineIn(await sync(`?since=${body.next_batch}&timeout=30000`))).toEqual([]);
+  });
+
   it('takes a filter inline or by its ID', async () => {
     const filter = { room: { timeline: { limit: 2 } } };
     const inline = await sync(`?filter=${encodeURIComponent(JSON.stringify(filter))}`);
