@@ -7,6 +7,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import { expect } from 'vitest';
 import type { EventId, RoomId, ServerName, UserId } from '../../src/kernel/matrix/ids.js';
 import type { JsonObject } from '../../src/kernel/matrix/json.js';
 import { createFillGap } from '../../src/partial-state/fill-gap.js';
@@ -32,11 +33,32 @@ import { inlinePool } from '../../src/workers/inline-pool.js';
 import { membersOf } from '../partial-state/joiner.js';
 import { testAuthority, testKey } from '../support/federation-stub.js';
 import type { ScriptedResident } from '../support/scripted-resident.js';
+import { written } from '../support/scripted-resident.js';
 import type { ScriptedRoom } from '../support/scripted-room.js';
 import { ROOM_NOW } from '../support/scripted-room.js';
 
 export const BOB = '@bob:hs2' as UserId;
 const OWN = testKey('hs2');
+const MB = 1024 * 1024;
+/** What a liar may add to the process, in bytes: buffers on both ends, garbage that is not collected yet. */
+export const RSS_GROWTH_MAX = 150 * MB;
+
+/** Runs `task` and shows that memory stays within bounds meanwhile. */
+export async function bounded<T>(task: () => Promise<T>, growthMax = RSS_GROWTH_MAX): Promise<T> {
+  const before = process.memoryUsage.rss();
+  const sentBefore = written.bytes;
+  let peak = before;
+  const timer = setInterval(() => {
+    peak = Math.max(peak, process.memoryUsage.rss());
+  }, 10);
+  try {
+    return await task();
+  } finally {
+    clearInterval(timer);
+    peak = Math.max(peak, process.memoryUsage.rss());
+    expect(peak - before, `after ${written.bytes - sentBefore} bytes`).toBeLessThan(growthMax);
+  }
+}
 
 export interface LoopbackOptions {
   /** Server name or `*.suffix` -> address; default: hs1, hs3, hs4 and `*.test` are the scripted resident. */
@@ -123,6 +145,13 @@ export class LoopbackJoiner {
       profile: {},
       partial: true,
     });
+  }
+
+  /** Runs `task` while an honest room is joined through hs3, and shows that this goes well and memory stays within bounds. */
+  async beside<T>(honest: ScriptedRoom, task: () => Promise<T>, growthMax = RSS_GROWTH_MAX): Promise<T> {
+    const [result] = await bounded(() => Promise.all([task(), this.join(honest, 'hs3')]), growthMax);
+    expect(this.row(honest)?.joinedVia).toBe('hs3');
+    return result;
   }
 
   joinAnother({ roomId }: ScriptedRoom, userId: UserId): Promise<void> {
