@@ -17,7 +17,7 @@ import { NO_EVENT } from '../store/nids.js';
 import type { StoreReader, StoreWriter } from '../store/open-store.js';
 import type { Refusal, Room } from '../store/rooms.js';
 import { isPartialStateEvent, loadRoom, putRefusal } from '../store/rooms.js';
-import { eventContext, eventPrevs, isInGraph } from '../store/timeline.js';
+import { eventContext, eventContextIn, eventPrevs, isInGraph } from '../store/timeline.js';
 import { followedEvents } from './followed-events.js';
 import { removeEvent } from './intake/apply-judgements.js';
 import { judgeEvents } from './intake/judge-events.js';
@@ -49,8 +49,8 @@ export async function acceptEvent(
   if ((status & VERDICT_BITS) > Verdict.unjudged && (status & StatusBit.outlier) === 0) return standing(status);
   const event = loadEvent(store, room.rules, nid);
   if (event === undefined) return { verdict: 'dropped', reason: 'the event is not stored' };
-  const prevs = prevNids(server, event);
-  if (prevs === undefined) return { verdict: 'dropped', reason: 'its prev_events are not to be had' };
+  const prevs = prevNids(server, room, event);
+  if (prevs === undefined) return { verdict: 'dropped', reason: 'its prev_events are not to be had in this room' };
   if (leadsBack(server.store, room, nid, prevs))
     return { verdict: 'dropped', reason: 'its prev_events lead back to itself' };
 
@@ -89,12 +89,12 @@ function standing(status: number): Acceptance {
   return { verdict: (status & StatusBit.softFailed) === 0 ? 'accepted' : 'soft-failed' };
 }
 
-/** The NIDs of the prev_events, or undefined when one of them has no state here. */
-function prevNids(server: RoomServer, event: LoadedEvent): EventNid[] | undefined {
+/** The NIDs of the prev_events, or undefined when one of them has no state here, or is of another room. */
+function prevNids(server: RoomServer, room: Room, event: LoadedEvent): EventNid[] | undefined {
   const prevs: EventNid[] = [];
   for (const id of referencedIds(event.json.prev_events)) {
     const prev = eventNidOf(server.store, id);
-    if (prev === undefined || eventContext(server.store, prev) === undefined) return undefined;
+    if (prev === undefined || eventContextIn(server.store, room.nid, prev) === undefined) return undefined;
     prevs.push(prev);
   }
   return prevs;

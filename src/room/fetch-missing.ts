@@ -14,7 +14,7 @@ import type { EventNid } from '../store/nids.js';
 import type { StoreReader } from '../store/open-store.js';
 import type { Room } from '../store/rooms.js';
 import { loadRoom } from '../store/rooms.js';
-import { eventContext } from '../store/timeline.js';
+import { eventContext, eventContextIn } from '../store/timeline.js';
 import { acceptEvent } from './accept-event.js';
 import { fetchMissingAuth } from './intake/fetch-missing-auth.js';
 import { ingestPdus } from './intake/ingest-pdus.js';
@@ -63,7 +63,7 @@ export async function fetchMissingPrevs(
   const { nids } = await ingestPdus(server, room, events);
   for (const prev of byDepth(server.store, ancestors(server, room, nid, nids))) {
     for (const gap of missingPrevs(server, room, prev)) {
-      if (budget.gaps === 0 || !isMissing(server, gap)) continue;
+      if (budget.gaps === 0 || !isMissing(server, room, gap)) continue;
       budget.gaps -= 1;
       try {
         await fillGap(room, origin, gap);
@@ -80,12 +80,12 @@ export async function fetchMissingPrevs(
 
 /** prev_events of an event around which we have no state. */
 function missingPrevs(server: RoomServer, room: Room, nid: EventNid): EventId[] {
-  return prevIds(server, room, nid).filter((id) => isMissing(server, id));
+  return prevIds(server, room, nid).filter((id) => isMissing(server, room, id));
 }
 
-function isMissing({ store }: RoomServer, id: EventId): boolean {
+function isMissing({ store }: RoomServer, room: Room, id: EventId): boolean {
   const nid = eventNidOf(store, id);
-  return nid === undefined || eventContext(store, nid) === undefined;
+  return nid === undefined || eventContextIn(store, room.nid, nid) === undefined;
 }
 
 /** Whether a server says that it does not have what it was asked for. */

@@ -5,6 +5,7 @@
 
 import type { UserId } from '../kernel/matrix/ids.js';
 import type { Membership } from './event-record.js';
+import { recordRoomNid } from './event-record.js';
 import { eventStatus, StatusBit, setEventStatus, VERDICT_BITS, Verdict } from './event-status.js';
 import type { EventNid, RoomNid, StateGroupNid, StreamPosition } from './nids.js';
 import { bytesToNids, nidsToBytes } from './nids.js';
@@ -83,6 +84,12 @@ export function eventContext(reader: StoreReader, event: EventNid): EventContext
   const bytes = reader.tables.event_context_by_nid.getBinaryFast(event);
   if (bytes === undefined) return undefined;
   return { before: bytes.readUInt32LE(0) as StateGroupNid, after: bytes.readUInt32LE(4) as StateGroupNid };
+}
+
+/** The same for an event of this room only: prev_events come from the wire, and may name what stands in another room. */
+export function eventContextIn(reader: StoreReader, room: RoomNid, event: EventNid): EventContext | undefined {
+  const record = reader.tables.event_record_by_nid.getBinaryFast(event);
+  return record !== undefined && recordRoomNid(record) === room ? eventContext(reader, event) : undefined;
 }
 
 export function putEventPrevs(writer: StoreWriter, event: EventNid, prevs: readonly EventNid[]): void {

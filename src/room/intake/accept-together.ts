@@ -16,7 +16,7 @@ import type { EventNid, StateGroupNid } from '../../store/nids.js';
 import type { StoreWriter } from '../../store/open-store.js';
 import type { Room } from '../../store/rooms.js';
 import { loadRoom } from '../../store/rooms.js';
-import { eventContext, isInGraph } from '../../store/timeline.js';
+import { eventContext, eventContextIn, isInGraph } from '../../store/timeline.js';
 import { checkAgainst } from '../accept-event.js';
 import { followedEvents } from '../followed-events.js';
 import { persistEvent } from '../persist-event.js';
@@ -65,7 +65,7 @@ function candidatesAmong({ store }: RoomServer, room: Room, nids: readonly Event
     if (eventVerdict(store, nid) !== Verdict.unjudged) break;
     const prevs = referencedIds(event.json.prev_events).map((id) => eventNidOf(store, id));
     const hasPrevs = prevs.every(
-      (prev) => prev !== undefined && (before.has(prev) || eventContext(store, prev) !== undefined),
+      (prev) => prev !== undefined && (before.has(prev) || eventContextIn(store, room.nid, prev) !== undefined),
     );
     const hasAuth = referencedIds(event.json.auth_events).every((id) => {
       const auth = eventNidOf(store, id);

@@ -16,13 +16,13 @@ import { hashAndSignPdu } from '../../kernel/signatures/sign-pdu.js';
 import { atMinimumPace } from '../../remote/minimum-pace.js';
 import { RemoteError } from '../../remote/remote-error.js';
 import { makeJoin, sendJoin } from '../../remote/state-requests.js';
-import { internRoom } from '../../store/rooms.js';
+import { internRoom, roomNidOf } from '../../store/rooms.js';
 import { buildEvent } from '../build-event.js';
 import { askedState, EventIngest } from '../intake/ingest-events.js';
 import type { RoomProgress } from '../room-progress.js';
 import type { RoomServer } from '../room-server.js';
 import { checkAuthChain } from './check-auth-chain.js';
-import { checkPrevEvents } from './check-prev-events.js';
+import { checkPrevEvents, checkPrevRooms } from './check-prev-events.js';
 import { checkTemplate } from './check-template.js';
 import type { JoinRequest } from './join-room.js';
 import { judgeJoinState } from './judge-join-state.js';
@@ -74,6 +74,7 @@ function signJoin(
   const checked = checkTemplate(rules, request.roomId, request.userId, event);
   if (!checked.ok) throw new RemoteError('malformed', candidate, checked.reason);
   const { authEventIds, prevEventIds, depth, authorisedVia } = checked.template;
+  checkPrevRooms(server, roomNidOf(server.store, request.roomId), candidate, prevEventIds);
   const content: JsonObject = {
     ...request.profile,
     membership: 'join',

@@ -13,12 +13,28 @@ import type { SignedEvent } from '../../kernel/signatures/sign-pdu.js';
 import { RemoteError } from '../../remote/remote-error.js';
 import { requestEvent } from '../../remote/state-requests.js';
 import { eventNidOf, loadRecord, referencedIds } from '../../store/events.js';
+import type { RoomNid } from '../../store/nids.js';
 import { nameOfPdu } from '../intake/name-pdu.js';
 import type { RoomServer } from '../room-server.js';
 import { JoinRefused } from './judge-join-state.js';
 
 /** A user waits, and a server that has just let us in has its own prev_events at hand. */
 const PREV_EVENT_WAIT_MS = 5_000;
+
+/** Throws JoinRefused where the template stands on an event of another room: its state would become this one's. */
+export function checkPrevRooms(
+  { store }: RoomServer,
+  room: RoomNid | undefined,
+  candidate: ServerName,
+  prevEventIds: readonly EventId[],
+): void {
+  for (const id of prevEventIds) {
+    const nid = eventNidOf(store, id);
+    const record = nid === undefined ? undefined : loadRecord(store, nid);
+    if (record !== undefined && record.roomNid !== room)
+      throw new JoinRefused(`${candidate}: make_join: prev_events names ${id}, an event of another room`);
+  }
+}
 
 /** Throws JoinRefused where the candidate says that it does not have one of them, or gives another event for it. */
 export async function checkPrevEvents(

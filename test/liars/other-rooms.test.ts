@@ -1,0 +1,90 @@
+/** A liar who is in two rooms must not make what stands in one of them count in the other. */
+
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import type { EventId } from '../../src/kernel/matrix/ids.js';
+import type { JsonObject } from '../../src/kernel/matrix/json.js';
+import type { SignedEvent } from '../../src/kernel/signatures/sign-pdu.js';
+import type { ScriptedResident } from '../support/scripted-resident.js';
+import { altered, startScriptedResident } from '../support/scripted-resident.js';
+import { ScriptedRoom } from '../support/scripted-room.js';
+import { LoopbackJoiner } from './loopback-joiner.js';
+
+const CAROL = '@carol:hs3';
+
+let resident: ScriptedResident;
+let joiner: LoopbackJoiner;
+let failures: string[];
+beforeAll(async () => {
+  resident = await startScriptedResident(['hs1', 'hs3']);
+  joiner = await LoopbackJoiner.start(resident);
+});
+afterAll(async () => {
+  await joiner.close();
+  await resident.close();
+});
+beforeEach(() => {
+  failures = [];
+  joiner.server.log.warn = ({ error }: { error?: string }) => failures.push(error ?? '');
+  resident.script = () => undefined;
+});
+
+let rooms = 0;
+function makeRoom(version?: string): ScriptedRoom {
+  const room = new ScriptedRoom(`smuggled${rooms++}`, version);
+  for (const user of [CAROL, '@dave:hs3']) room.member(user, 'join');
+  room.say('last');
+  resident.rooms.push(room);
+  return room;
+}
+
+/** A room in which Dave of hs3 is not any more, and which we are in. */
+async function joinOther(): Promise<ScriptedRoom> {
+  const other = makeRoom();
+  other.member('@dave:hs3', 'leave');
+  await joiner.join(other, 'hs1');
+  expect(await joiner.resync(other)).toEqual([true]);
+  return other;
+}
+
+/** What Carol says in a room, after these events. */
+const said = (room: ScriptedRoom, prevs: readonly EventId[]): SignedEvent =>
+  room.sign({ type: 'm.room.message', sender: CAROL, content: { body: 'smuggled' } }, { prevs });
+
+describe.each(['partial', 'full'])('prev_events of another room, in a room with %s state', (state) => {
+  it.each([
+    ['alone', () => []],
+    ['beside one of the room', (room: ScriptedRoom) => room.ends],
+  ])('%s: the event is dropped with an error, and the state of the room stays as it is', async (_what, besides) => {
+    const other = await joinOther();
+    const room = makeRoom();
+    await joiner.join(room, 'hs1');
+    if (state === 'full') expect(await joiner.resync(room)).toEqual([true]);
+    const before = joiner.room(room);
+    const smuggled = said(room, [...besides(room), ...other.ends]);
+    const answer = await joiner.beside(makeRoom(), () => joiner.receive(room, 'hs3', smuggled.json));
+    expect(answer.get(smuggled.eventId)?.error).toMatch(/prev_events are not to be had in this room/);
+    expect(joiner.verdict(smuggled.eventId)).not.toBe('accepted');
+    expect(joiner.room(room)).toEqual(before);
+    if (state === 'partial') expect(await joiner.resync(room)).toEqual([true]);
+    expect(joiner.members(room)).toEqual(room.members());
+    expect(joiner.members(other)).toEqual(other.members());
+  });
+});
+
+it('a join whose prev_events are of another room is refused by name, and the next server is asked', async () => {
+  const other = await joinOther();
+  const room = makeRoom();
+  const make = altered((answer) => ({
+    ...answer,
+    event: { ...(answer.event as JsonObject), prev_events: [...other.ends] },
+  }));
+  resident.script = ({ server, endpoint, uri }) =>
+    server === 'hs1' && endpoint === 'make_join' && decodeURIComponent(uri).includes(room.roomId) ? make : undefined;
+  await joiner.beside(makeRoom(), () => joiner.join(room, 'hs1', 'hs3'));
+  expect(failures).toEqual([
+    expect.stringMatching(/^hs1: make_join: prev_events names \$\S+, an event of another room$/),
+  ]);
+  expect(joiner.row(room)?.joinedVia).toBe('hs3');
+  expect(await joiner.resync(room)).toEqual([true]);
+  expect(joiner.members(room)).toEqual(room.members());
+});
