@@ -4,6 +4,8 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { EventId } from '../../src/kernel/matrix/ids.js';
 import type { JsonObject } from '../../src/kernel/matrix/json.js';
 import type { SignedEvent } from '../../src/kernel/signatures/sign-pdu.js';
+import { NO_EVENT } from '../../src/store/nids.js';
+import { stateEvent } from '../../src/store/state-groups.js';
 import type { ScriptedResident } from '../support/scripted-resident.js';
 import { altered, startScriptedResident } from '../support/scripted-resident.js';
 import { ScriptedRoom } from '../support/scripted-room.js';
@@ -88,3 +90,34 @@ it('a join whose prev_events are of another room is refused by name, and the nex
   expect(await joiner.resync(room)).toEqual([true]);
   expect(joiner.members(room)).toEqual(room.members());
 });
+
+it.each(['1', '2'])(
+  'an event with the ID of one of another room does not stand for it (room version %s)',
+  async (version) => {
+    const other = makeRoom(version);
+    other.state('m.room.power_levels', '', { users: { '@alice:hs1': 100, [CAROL]: 100 } });
+    const same = (room: ScriptedRoom, type: string) =>
+      room.sign(
+        { type, sender: CAROL, stateKey: '', content: { topic: room.roomId } },
+        { more: { event_id: `$same${version}:hs3` } },
+      );
+    const { eventId } = same(other, 'm.room.topic');
+    other.add(same(other, 'm.room.topic'));
+    other.say('last');
+    await joiner.join(other, 'hs1');
+    expect(joiner.verdict(eventId)).toBe('accepted');
+    const room = makeRoom(version);
+    const forged = same(room, 'org.example.fact').json;
+    const join = altered((answer) => ({ ...answer, state: [...(answer.state as JsonObject[]), forged] }));
+    resident.script = ({ server, endpoint, uri }) =>
+      server === 'hs1' && endpoint === 'send_join' && decodeURIComponent(uri).includes(room.roomId) ? join : undefined;
+    await joiner.beside(makeRoom(), () => joiner.join(room, 'hs1', 'hs3'));
+    const { nid, currentGroup } = joiner.room(room);
+    expect(stateEvent(joiner.store, nid, currentGroup, 'm.room.topic', '')).toBe(NO_EVENT);
+    expect(joiner.refusal(room, eventId)).toMatchObject({ verdict: 'dropped', code: 'id-taken' });
+    const pushed = await joiner.receive(room, 'hs3', forged);
+    expect(pushed.get(eventId)).toEqual({ error: 'an event of another room has this ID' });
+    expect(await joiner.resync(room)).toEqual([true]);
+    expect(joiner.members(room)).toEqual(room.members());
+  },
+);

@@ -10,6 +10,7 @@ import type { RoomId } from '../../kernel/matrix/ids.js';
 import type { JsonValue } from '../../kernel/matrix/json.js';
 import type { KeyNeed } from '../../kernel/signatures/verify-pdu.js';
 import { ResponseSplitter, SplitError } from '../../remote/split-response.js';
+import { eventIdOfNid } from '../../store/events.js';
 import type { EventNid, RoomNid } from '../../store/nids.js';
 import type { Room } from '../../store/rooms.js';
 import { INDEXED_EVENTS_MAX, type SharedEventIndex } from '../../workers/event-index.js';
@@ -20,6 +21,7 @@ import { PduBatcher } from '../../workers/pdu-batch.js';
 import type { Lane } from '../../workers/pool.js';
 import type { RoomServer } from '../room-server.js';
 import { putIngestRefusals } from './apply-judgements.js';
+import type { StoredEvent } from './store-verified.js';
 import { storeVerified } from './store-verified.js';
 
 /** Batches being verified at once, a thread: one running, one waiting in the thread, one in the queue. */
@@ -264,7 +266,12 @@ export class EventIngest {
     for (const [i, { field, output }] of batches.entries()) {
       const nids = this.#nidsByField.get(field) ?? [];
       this.#nidsByField.set(field, nids);
-      for (const { nid, isNew } of stored[i] as readonly { nid: EventNid; isNew: boolean }[]) {
+      for (const { nid, isNew, isTaken } of stored[i] as readonly StoredEvent[]) {
+        if (isTaken) {
+          const eventId = eventIdOfNid(this.#server.store, nid);
+          this.#dropped.push({ eventId, code: 'id-taken', reason: 'an event of another room has this ID' });
+          continue;
+        }
         nids.push(nid);
         if (isNew) this.#counts.stored += 1;
       }

@@ -24,12 +24,15 @@ import { Outcome } from '../../workers/jobs/verified-batch.js';
 /** Statuses read together: a page. */
 const STATUSES_READ_AT_ONCE = 1024;
 
-/** One verified event in the store. `isNew`: it was not there before. */
+/** One verified event in the store. */
 export interface StoredEvent {
   /** Its number in the batch. */
   readonly number: number;
   readonly nid: EventNid;
+  /** It was not there before. */
   readonly isNew: boolean;
+  /** What has its ID is an event of another room: servers choose IDs in room versions 1 and 2. It was not stored. */
+  readonly isTaken: boolean;
 }
 
 /** Types whose content auth rules look at: what others rest on is not changed once it is judged. */
@@ -77,8 +80,9 @@ export function storeVerified(
     if (index !== undefined && position < 0) continue;
     const nid = index === undefined ? internKey(writer, keys, i, numbers) : (index.nids[position] as EventNid);
     if (known(nid) !== Verdict.none || fresh.has(nid)) {
-      if (replaceRedacted && outcome === Outcome.verified) replaceRecord(writer, room, nid, output, i);
-      stored.push({ number: i, nid, isNew: false });
+      const isTaken = opaque.has(i) && loadRecord(writer, nid)?.roomNid !== room;
+      if (replaceRedacted && !isTaken && outcome === Outcome.verified) replaceRecord(writer, room, nid, output, i);
+      stored.push({ number: i, nid, isNew: false, isTaken });
       continue;
     }
     // Left out since the worker saw it in the store.
@@ -97,7 +101,7 @@ export function storeVerified(
     tables.event_record_by_nid.put(nid, record);
     const opaqueId = opaque.get(i);
     if (opaqueId !== undefined) tables.opaque_event_id_by_nid.put(nid, opaqueId);
-    stored.push({ number: i, nid, isNew: true });
+    stored.push({ number: i, nid, isNew: true, isTaken: false });
     fresh.add(nid);
   }
   numbers.close();
