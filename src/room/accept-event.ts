@@ -27,6 +27,8 @@ import { changedState, resolveSets, resolveStoredStates, storedState } from './r
 
 export interface Acceptance {
   readonly verdict: 'accepted' | 'rejected' | 'soft-failed' | 'dropped';
+  /** Of what was dropped. */
+  readonly code?: string;
   readonly reason?: string;
 }
 
@@ -44,15 +46,15 @@ export async function acceptEvent(
 ): Promise<Acceptance> {
   const { store } = server;
   const room = loadRoom(store, roomId);
-  if (room === undefined) return { verdict: 'dropped', reason: 'the room is not known here' };
+  if (room === undefined) return dropped('room-unknown', 'the room is not known here');
   const status = eventStatus(store, nid);
   if ((status & VERDICT_BITS) > Verdict.unjudged && (status & StatusBit.outlier) === 0) return standing(status);
   const event = loadEvent(store, room.rules, nid);
-  if (event === undefined) return { verdict: 'dropped', reason: 'the event is not stored' };
+  if (event === undefined) return dropped('missing', 'the event is not stored');
   const prevs = prevNids(server, room, event);
-  if (prevs === undefined) return { verdict: 'dropped', reason: 'its prev_events are not to be had in this room' };
+  if (prevs === undefined) return dropped('prev-event-missing', 'its prev_events are not to be had in this room');
   if (leadsBack(server.store, room, nid, prevs))
-    return { verdict: 'dropped', reason: 'its prev_events lead back to itself' };
+    return dropped('prev-event-cycle', 'its prev_events lead back to itself');
 
   // 4. Passes authorization rules based on the event's auth events, otherwise it is rejected.
   const judgements = await judgeEvents(server, room, Uint32Array.of(nid), 'interactive');
@@ -64,7 +66,7 @@ export async function acceptEvent(
       // As if it had never come: when it comes again it is stored again.
       setEventStatus(writer, nid, Verdict.none);
     });
-    return { verdict: 'dropped', reason: judged.reason };
+    return dropped(judged.code, judged.reason);
   }
   const partial = room.residency !== 'full-state' && prevs.some((prev) => isPartialStateEvent(store, room.nid, prev));
   const before = await stateBefore(server, room, prevs);
@@ -82,6 +84,10 @@ export async function acceptEvent(
   return refusal === undefined
     ? { verdict: 'accepted' }
     : { verdict: refusal.verdict as Acceptance['verdict'], reason: refusal.reason };
+}
+
+function dropped(code: string, reason: string): Acceptance {
+  return { verdict: 'dropped', code, reason };
 }
 
 function standing(status: number): Acceptance {

@@ -10,7 +10,8 @@ import type { JsonObject } from '../kernel/matrix/json.js';
 import { parseJsonObject } from '../kernel/matrix/parse-json.js';
 import { parsePdu } from '../kernel/matrix/parse-pdu.js';
 import { RemoteError } from '../remote/remote-error.js';
-import { eventIdOfNid } from '../store/events.js';
+import { eventVerdict, Verdict } from '../store/event-status.js';
+import { eventIdOfNid, eventNidOf } from '../store/events.js';
 import type { EventNid } from '../store/nids.js';
 import type { Room } from '../store/rooms.js';
 import { loadRoom } from '../store/rooms.js';
@@ -19,7 +20,9 @@ import { isServerAllowed } from './access/server-acl.js';
 import type { FillGap } from './fetch-missing.js';
 import { byDepth, fetchMissingPrevs } from './fetch-missing.js';
 import { acceptTogether } from './intake/accept-together.js';
+import { putIngestRefusals } from './intake/apply-judgements.js';
 import { fetchMissingAuth } from './intake/fetch-missing-auth.js';
+import type { IngestRefusal } from './intake/ingest-events.js';
 import { ingestPdus } from './intake/ingest-pdus.js';
 import { nameOfPdu, namesOfPdu } from './intake/name-pdu.js';
 import type { RoomServer } from './room-server.js';
@@ -57,8 +60,8 @@ export async function receivePdus(
     return answers;
   }
   const { nids, dropped } = await ingestPdus(server, room, pdus);
-  for (const { eventId, reason } of dropped) if (eventId !== undefined) answers.set(eventId, { error: reason });
-  if (dropped.some(({ eventId }) => eventId === undefined)) answerUnnamed(room, pdus, answers);
+  const refused = dropped.some(({ eventId }) => eventId === undefined) ? namedIn(room, pdus, dropped) : [...dropped];
+  for (const { eventId, reason } of refused) if (eventId !== undefined) answers.set(eventId, { error: reason });
   // Named beforehand: what is dropped is gone, with what it could be named by.
   const named = byDepth(server.store, nids).map((nid) => [nid, eventIdOfNid(server.store, nid)] as const);
   for (let at = 0; at < named.length; ) {
@@ -75,9 +78,10 @@ export async function receivePdus(
     const alone = left[together];
     if (alone === undefined) break;
     const [nid, eventId] = alone;
-    answers.set(eventId, await receiveOne(server, origin, room, nid, eventId, fillGap));
+    answers.set(eventId, await receiveOne(server, origin, room, nid, eventId, fillGap, refused));
     at += 1;
   }
+  if (refused.length > 0) await noteDropped(server, origin, room, refused);
   return answers;
 }
 
@@ -88,13 +92,43 @@ async function knownRoom(server: RoomServer, roomId: RoomId): Promise<Room | und
   return server.queues.run(roomId, async () => loadRoom(server.store, roomId));
 }
 
-/** Answers for events whose format was so wrong that verification could not name them. */
-function answerUnnamed(room: Room, pdus: readonly Buffer[], answers: Map<EventId, PduAnswer>): void {
-  for (const pdu of pdus) {
+/** What was dropped, with the names of events whose format was so wrong that verification could not name them. */
+function namedIn(room: Room, pdus: readonly Buffer[], dropped: readonly IngestRefusal[]): IngestRefusal[] {
+  const malformed = pdus.flatMap((pdu): IngestRefusal[] => {
     const parsed = parsePdu(room.rules, pdu.toString('utf8'), { pushed: true });
-    const name = nameOfPdu(room.rules, jsonOf(pdu));
-    if (name !== undefined && !parsed.ok) answers.set(name, { error: parsed.reason });
-  }
+    if (parsed.ok) return [];
+    return [{ eventId: nameOfPdu(room.rules, jsonOf(pdu)), code: parsed.code, reason: parsed.reason }];
+  });
+  const unnamed = dropped.filter(({ eventId }) => eventId === undefined);
+  const named = dropped.filter(({ eventId }) => eventId !== undefined);
+  return [...named, ...malformed, ...unnamed.slice(malformed.length)];
+}
+
+/**
+ * Tells the operator what was dropped, who pushed it and why: one line of the log, for a liar has fifty in each transaction,
+ * and the refusals of the room. What stands here is refused by no bad copy of it.
+ */
+async function noteDropped(
+  { store, log }: RoomServer,
+  origin: ServerName,
+  room: Room,
+  refused: readonly IngestRefusal[],
+): Promise<void> {
+  const [first] = refused;
+  log.warn(
+    { room: room.roomId, origin, events: refused.length, event: first?.eventId, error: first?.reason },
+    'pushed events were dropped',
+  );
+  // In the background: nothing follows from what a crash may lose here.
+  await store.writeInBackground((writer) => {
+    const open = refused.filter(({ eventId }) => {
+      const nid = eventId === undefined ? undefined : eventNidOf(writer, eventId);
+      return nid === undefined || eventVerdict(writer, nid) <= Verdict.unjudged;
+    });
+    const told = open.map((refusal) => ({ ...refusal, reason: `pushed by ${origin}: ${refusal.reason}` }));
+    putIngestRefusals(writer, room.nid, told, []);
+  });
+  store.refresh();
 }
 
 /** What the bytes parse to; an object without members where they are no object. */
@@ -110,6 +144,7 @@ async function receiveOne(
   nid: EventNid,
   eventId: EventId,
   fillGap: FillGap,
+  refused: IngestRefusal[],
 ): Promise<PduAnswer> {
   let mayPass = false;
   try {
@@ -124,9 +159,10 @@ async function receiveOne(
       'what a pushed event rests on is not to be had',
     );
   }
-  const { verdict, reason } = await server.queues.run(room.roomId, () => acceptEvent(server, room.roomId, nid));
-  if (verdict !== 'dropped') return {};
-  const error = reason ?? 'dropped';
+  const accepted = await server.queues.run(room.roomId, () => acceptEvent(server, room.roomId, nid));
+  if (accepted.verdict !== 'dropped') return {};
+  const { code = 'dropped', reason: error = 'dropped' } = accepted;
+  refused.push({ eventId, code, reason: error });
   return mayPass ? { error, mayPass } : { error };
 }
 

@@ -77,16 +77,22 @@ async function takeIn(
 ): Promise<JsonObject> {
   const answers: [EventId, JsonObject][] = [];
   const pdusByRoom = new Map<RoomId, Buffer[]>();
+  let unusable = 0;
   for (const { json, bytes } of pdus) {
     const roomId = parseRoomId(json.room_id);
     if (roomId === undefined || bytes === undefined) {
       const error = bytes === undefined ? 'it is larger than any event' : 'room_id is not a room ID';
       for (const name of namesOfPdu(json)) answers.push([name, { error }]);
+      unusable += 1;
       continue;
     }
     const ofRoom = pdusByRoom.get(roomId) ?? [];
     pdusByRoom.set(roomId, ofRoom);
     ofRoom.push(bytes);
+  }
+  if (unusable > 0) {
+    const [[event, { error }] = [undefined, {} as JsonObject]] = answers;
+    server.log.warn({ origin, events: unusable, event, error }, 'pushed events are of no room');
   }
   const settled = await Promise.allSettled(
     [...pdusByRoom].map(([roomId, ofRoom]) => options.receivePdus(origin, roomId, ofRoom)),
