@@ -42,6 +42,7 @@ export async function buildFullState(
     throw new RemoteError('malformed', via, 'state_ids: the create event is not in the state');
   const { events, twice } = await placeState(store, room.nid, nids);
   if (twice !== undefined) throw new RemoteError('malformed', via, `state_ids: two events for ${twice.join(' ')}`);
+  server.progressOf(room.roomId).end('authorising');
   return store.write((writer) => putStateGroup(writer, events));
 }
 
@@ -53,8 +54,7 @@ async function judgeListed(server: RoomServer, room: Room, listed: ListedState):
     if (verdict === Verdict.unjudged) unjudged.push(nidAt(listed, position));
   }
   const nids = Uint32Array.from(unjudged).sort();
-  const progress = server.progressOf(room.roomId);
-  const stage = progress.start('authorising', nids.length);
+  const stage = server.progressOf(room.roomId).start('authorising', nids.length);
   const judgements = await judgeEvents(server, room, nids, 'bulk', (checked) => {
     stage.done = checked;
   });
@@ -64,7 +64,6 @@ async function judgeListed(server: RoomServer, room: Room, listed: ListedState):
   });
   server.store.write((writer) => applyJudgements(writer, room, nids, judgements));
   countRefusals(server, room, judgements);
-  progress.end('authorising');
   return unlisted.length;
 }
 
