@@ -11,6 +11,7 @@ import {
   drips,
   gzipBomb,
   halfAnAnswer,
+  labelled,
   neverEnds,
   stallsInTheMiddle,
   startScriptedResident,
@@ -139,4 +140,31 @@ it('a server that lies and is the only one leaves no room behind, and says why t
     }),
   );
   expect(loadRoom(joiner.store, room.roomId)).toBeUndefined();
+});
+
+/**
+ * The specification has servers label their answers as JSON. Synapse refuses those that do not; we look at what the answer is: an
+ * event counts for its hash and its signatures, and a label makes nobody a liar.
+ */
+it.each([
+  ['plain text', 'text/plain'],
+  ['nothing', undefined],
+  ['bytes', 'application/octet-stream'],
+  ['HTML in UTF-16', 'text/html; charset=utf-16'],
+])('a server whose JSON is all labelled as %s is believed as far as any other', async (_what, contentType) => {
+  const room = makeRoom();
+  const failures = listenToFailures();
+  const act = labelled(contentType);
+  const answered = new Set<string>();
+  resident.script = ({ server, endpoint, uri }) => {
+    const about = decodeURIComponent(uri);
+    const isOurs = about.includes(room.roomId) || [...room.events.keys()].some((id) => about.endsWith(id));
+    if (server !== 'hs1' || !isOurs) return undefined;
+    answered.add(endpoint);
+    return act;
+  };
+  await joiner.join(room, 'hs1');
+  expect(await joiner.resync(room)).toEqual([true]);
+  expect([...answered].toSorted()).toEqual(['event', 'make_join', 'send_join', 'state', 'state_ids']);
+  expect([failures, joiner.row(room), joiner.members(room)]).toEqual([[], undefined, room.members()]);
 });

@@ -91,6 +91,16 @@ export function altered(change: (honest: JsonObject) => JsonValue): Act {
   return act;
 }
 
+/** The honest answer under another content type, or under none. */
+export function labelled(contentType: string | undefined): Act {
+  const act: Act = (response, honest) => {
+    response.writeHead(200, contentType === undefined ? {} : { 'content-type': contentType });
+    response.end(JSON.stringify(honest));
+  };
+  honestly.add(act);
+  return act;
+}
+
 /** Any text with any status and headers. */
 export function answers(text: string, status = 200, headers: Readonly<Record<string, string>> = JSON_TYPE): Act {
   return (response) => {
