@@ -2,6 +2,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { EventId } from '../../src/kernel/matrix/ids.js';
 import type { JsonObject } from '../../src/kernel/matrix/json.js';
 import type { SignedEvent } from '../../src/kernel/signatures/sign-pdu.js';
+import { GAPS_FILLED_MAX, MISSING_ROUNDS_MAX } from '../../src/room/fetch-missing.js';
 import type { Act, ScriptedResident } from '../support/scripted-resident.js';
 import { altered, answers, startScriptedResident, staysSilent } from '../support/scripted-resident.js';
 import { ScriptedRoom } from '../support/scripted-room.js';
@@ -303,35 +304,72 @@ describe('an event that is pushed', () => {
     expect(answer.get(pushed.eventId)?.error).toMatch(/prev_events/);
   });
 
-  it('in a circle of prev_events does not keep the room from its full state (room version 2)', async () => {
-    const room = makeRoom('2');
-    await joiner.join(room, 'hs1');
-    const ownJoin = room.ends[0] as EventId;
-    const say = (named: string, ...prevs: string[]) =>
-      room.sign(
-        { type: 'm.room.message', sender: '@alice:hs1', content: { body: named } },
-        { prevs: prevs as EventId[], more: { event_id: named } },
+  it.each(['1', '2'])(
+    'in a circle of prev_events does not keep the room from its full state (version %s)',
+    async (v) => {
+      const room = makeRoom(v);
+      await joiner.join(room, 'hs1');
+      const ownJoin = room.ends[0] as EventId;
+      const say = (named: string, ...prevs: string[]) =>
+        room.sign(
+          { type: 'm.room.message', sender: '@alice:hs1', content: { body: named } },
+          { prevs: prevs as EventId[], more: { event_id: named } },
+        );
+      const one = say(`$one${v}:hs1`, ownJoin, `$two${v}:hs1`);
+      const two = say(`$two${v}:hs1`, `$one${v}:hs1`);
+      const pushed = say(`$pushed${v}:hs1`, `$one${v}:hs1`);
+      const stateAtJoin = (form: string) =>
+        room.answer(`/_matrix/federation/v1/${form}/x?event_id=${encodeURIComponent(ownJoin)}`, '') ?? {};
+      const [listed, whole] = [stateAtJoin('state_ids'), stateAtJoin('state')];
+      lie(
+        room,
+        {
+          get_missing_events: answers(JSON.stringify({ events: [one.json] })),
+          state_ids: altered((list) => ('pdu_ids' in list ? list : listed)),
+          state: altered((state) => ('pdus' in state ? state : whole)),
+        },
+        (uri) => (uri.endsWith(`$two${v}:hs1`) ? answers(JSON.stringify({ pdus: [two.json] })) : undefined),
       );
-    const one = say('$one:hs1', ownJoin, '$two:hs1');
-    const two = say('$two:hs1', '$one:hs1');
-    const pushed = say('$pushed:hs1', '$one:hs1');
-    const stateAtJoin = (form: string) =>
-      room.answer(`/_matrix/federation/v1/${form}/x?event_id=${encodeURIComponent(ownJoin)}`, '') ?? {};
-    const [listed, whole] = [stateAtJoin('state_ids'), stateAtJoin('state')];
-    lie(
-      room,
-      {
-        get_missing_events: answers(JSON.stringify({ events: [one.json] })),
-        state_ids: altered((list) => ('pdu_ids' in list ? list : listed)),
-        state: altered((state) => ('pdus' in state ? state : whole)),
-      },
-      (uri) => (uri.endsWith('$two:hs1') ? answers(JSON.stringify({ pdus: [two.json] })) : undefined),
+      const answer = await joiner.beside(makeRoom(), () => joiner.receive(room, 'hs1', pushed.json));
+      expect([...answer.values()]).toEqual([{}]);
+      await joiner.receive(room, 'hs1', two.json);
+      expect(await joiner.resync(room)).toEqual([true]);
+      expect(joiner.members(room)).toEqual(room.members());
+      expect(joiner.verdict(one.eventId)).toBe('accepted');
+    },
+  );
+
+  it.each<[string, (end: EventId, a: EventId, b: EventId, c: EventId) => EventId[][]]>([
+    ['are itself', (_end, a) => [[a]]],
+    ['are itself and the end of the room', (end, a) => [[end, a]]],
+    ['lead back to it through another', (_end, a, b) => [[b], [a]]],
+    ['lead back to it through two others', (_end, a, b, c) => [[b], [c], [a]]],
+    ['lead back to it in two ways', (end, a, b, c) => [[b, c], [end, a], [a]]],
+  ])('and whose prev_events %s ends, and what is said next is accepted (room version 1)', async (_what, shape) => {
+    const room = makeRoom('1');
+    await joiner.join(room, 'hs1');
+    const idOf = (n: number) => `$circle${rooms}-${n}:hs1` as EventId;
+    const circle = shape(room.ends[0] as EventId, idOf(0), idOf(1), idOf(2)).map((prevs, n) =>
+      room.sign(
+        { type: 'm.room.message', sender: '@alice:hs1', content: { n } },
+        { prevs, more: { event_id: idOf(n) } },
+      ),
     );
-    const answer = await joiner.beside(makeRoom(), () => joiner.receive(room, 'hs1', pushed.json));
-    expect([...answer.values()]).toEqual([{}]);
-    await joiner.receive(room, 'hs1', two.json);
+    const events = answers(JSON.stringify({ events: circle.map(({ json }) => json) }));
+    lie(room, { get_missing_events: events }, () => undefined);
+    const push = async () => {
+      resident.asked.length = 0;
+      for (const { eventId, json } of circle)
+        expect((await joiner.receive(room, 'hs1', json)).get(eventId)?.error).toMatch(/prev_events/);
+      const asked = resident.asked.filter((line) => line.startsWith('hs1'));
+      expect(asked.length).toBeLessThanOrEqual(circle.length * (MISSING_ROUNDS_MAX + GAPS_FILLED_MAX));
+    };
+    await joiner.beside(makeRoom(), push);
     expect(await joiner.resync(room)).toEqual([true]);
+    await push();
+    const next = room.sign({ type: 'm.room.message', sender: CAROL, content: { body: 'next' } });
+    expect((await joiner.receive(room, 'hs3', next.json)).get(next.eventId)).toEqual({});
+    expect(joiner.verdict(next.eventId)).toBe('accepted');
     expect(joiner.members(room)).toEqual(room.members());
-    expect(joiner.verdict(one.eventId)).toBe('accepted');
   });
 });
