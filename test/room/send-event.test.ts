@@ -2,10 +2,14 @@
 
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { ServerName } from '../../src/kernel/matrix/ids.js';
+import { RoomQueues } from '../../src/room/room-queues.js';
 import { eventIdOfNid } from '../../src/store/events.js';
+import type { Store } from '../../src/store/open-store.js';
+import { openStore } from '../../src/store/open-store.js';
 import { loadRoom } from '../../src/store/rooms.js';
 import { roomTimeline } from '../../src/store/timeline.js';
 import { queuedEvents } from '../../src/store/transactions.js';
+import { inlinePool } from '../../src/workers/inline-pool.js';
 import { ClientApi } from '../api/client/client-api.js';
 import { HS2_KEY, HS3_KEY, ROOM, ServedRoom } from '../api/federation/served-room.js';
 
@@ -25,14 +29,14 @@ beforeEach(async () => {
 afterEach(() => served.close());
 
 /** IDs of the events that wait for hs3. */
-function queued(): string[] {
-  return queuedEvents(served.store, HS3, 100).map(({ event }) => eventIdOfNid(served.store, event));
+function queued(store: Store = served.store): string[] {
+  return queuedEvents(store, HS3, 100).map(({ event }) => eventIdOfNid(store, event));
 }
 
-function timeline(): string[] {
-  const { nid = 0 as never } = loadRoom(served.store, ROOM) ?? {};
-  const events = [...roomTimeline(served.store, nid, { after: 0, upTo: 1000, limit: 100 })];
-  return events.map(({ event }) => eventIdOfNid(served.store, event));
+function timeline(store: Store = served.store): string[] {
+  const { nid = 0 as never } = loadRoom(store, ROOM) ?? {};
+  const events = [...roomTimeline(store, nid, { after: 0, upTo: 1000, limit: 100 })];
+  return events.map(({ event }) => eventIdOfNid(store, event));
 }
 
 /** Runs in a process that is gone after `count` writes. */
@@ -79,6 +83,31 @@ describe('an event of one of our users', () => {
       if (said.length > 0) expect(again.body.event_id).toBe(said[0]);
     }
     expect(sent).toBeGreaterThan(0);
+  });
+});
+
+describe('a message whose sending is tried again with its transaction identifier', () => {
+  it('stands once: while the first is under way, after its answer, and after a restart', async () => {
+    const send = async (api: ClientApi) => {
+      const path = `/rooms/${encodeURIComponent(ROOM)}/send/m.room.message/again`;
+      const { body } = await api.call('PUT', path, { token, content: { body: 'hello' } });
+      return body.event_id as string;
+    };
+    const api = new ClientApi(served.server);
+    const token = await api.tokenOf('alice');
+    const [timelineBefore, queuedBefore] = [timeline(), queued()];
+    const [eventId, same] = (await Promise.all([send(api), send(api)])) as [string, string];
+    expect([same, await send(api)]).toEqual([eventId, eventId]);
+    await served.store.close();
+    const store = openStore(served.folder, 'hs1');
+    try {
+      const server = { ...served.server, store, pool: inlinePool(store), queues: new RoomQueues() };
+      expect(await send(new ClientApi(server))).toBe(eventId);
+      expect(timeline(store)).toEqual([...timelineBefore, eventId]);
+      expect(queued(store)).toEqual([...queuedBefore, eventId]);
+    } finally {
+      await store.close();
+    }
   });
 });
 

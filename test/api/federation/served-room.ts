@@ -58,8 +58,8 @@ export interface Answer {
 }
 
 export class ServedRoom {
-  readonly #folder = mkdtempSync(join(tmpdir(), 'joinery-federation-'));
-  readonly store = openStore(this.#folder, 'hs1');
+  readonly folder = mkdtempSync(join(tmpdir(), 'joinery-federation-'));
+  readonly store = openStore(this.folder, 'hs1');
   readonly queued: ServerName[] = [];
   readonly callers: ServerName[] = [];
   receivePdus: ReceivePdus = async () => new Map();
@@ -200,7 +200,7 @@ export class ServedRoom {
 
   async close(): Promise<void> {
     await this.store.close();
-    rmSync(this.#folder, { recursive: true });
+    rmSync(this.folder, { recursive: true });
   }
 }
 
