@@ -1,5 +1,12 @@
 import { randomBytes } from 'node:crypto';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
+import { IDLE_TIMEOUT_MS } from '../../src/remote/federation-client.js';
+import {
+  MAKE_JOIN_TIMEOUT_MS,
+  STATE_FIRST_BYTE_TIMEOUT_MS,
+  STATE_IDLE_TIMEOUT_MS,
+} from '../../src/remote/state-requests.js';
 import { loadRoom } from '../../src/store/rooms.js';
 import type { Act, ScriptedResident } from '../support/scripted-resident.js';
 import {
@@ -167,4 +174,47 @@ it.each([
   expect(await joiner.resync(room)).toEqual([true]);
   expect([...answered].toSorted()).toEqual(['event', 'make_join', 'send_join', 'state', 'state_ids']);
   expect([failures, joiner.row(room), joiner.members(room)]).toEqual([[], undefined, room.members()]);
+});
+
+describe('a server that stalls is waited for as long as the limits say, in virtual time', () => {
+  afterEach(() => {
+    vi.restoreAllMocks();
+    vi.useRealTimers();
+  });
+
+  /** The head of the answer, and no more comes. */
+  const onlyBegins: Act = (response) => response.writeHead(200, { 'content-type': 'application/json' }).flushHeaders();
+
+  it.each<[string, string, Act, number, string]>([
+    ['make_join', 'the first byte', staysSilent, MAKE_JOIN_TIMEOUT_MS, 'no answer within'],
+    ['make_join', 'the next bytes', onlyBegins, IDLE_TIMEOUT_MS, 'no bytes for'],
+    ['send_join', 'the first byte', staysSilent, STATE_FIRST_BYTE_TIMEOUT_MS, 'no answer within'],
+    ['send_join', 'the next bytes', onlyBegins, STATE_IDLE_TIMEOUT_MS, 'no bytes for'],
+    ['state_ids', 'the first byte', staysSilent, STATE_FIRST_BYTE_TIMEOUT_MS, 'no answer within'],
+    ['state', 'the next bytes', onlyBegins, STATE_IDLE_TIMEOUT_MS, 'no bytes for'],
+  ])('%s, %s', async (endpoint, _what, act, limitMs, refusal) => {
+    const room = makeRoom();
+    resident.script = () => undefined;
+    const isJoin = endpoint.endsWith('_join');
+    if (!isJoin) await joiner.join(room, 'hs4');
+    const failures = listenToFailures();
+    resident.script = ({ server, endpoint: asked }) => (server === 'hs4' && asked === endpoint ? act : undefined);
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    const timers = vi.spyOn(globalThis, 'setTimeout');
+    resident.asked.length = 0;
+    const done = isJoin ? joiner.join(room, 'hs4', 'hs3') : joiner.resync(room);
+    while (!resident.asked.includes(`hs4 ${endpoint}`)) await nextTurn();
+    // Until the head is here the wait for the first byte runs; then that for the next bytes begins.
+    if (act === onlyBegins) timers.mockClear();
+    while (!timers.mock.calls.some(([, ms]) => ms === limitMs)) await nextTurn();
+    vi.advanceTimersByTime(limitMs - 1);
+    for (let turn = 0; turn < 10; turn++) await nextTurn();
+    expect(failures).toEqual([]);
+    vi.advanceTimersByTime(1);
+    await done;
+    expect(failures).toEqual([`hs4: ${refusal} ${limitMs} ms`]);
+    vi.useRealTimers();
+    if (isJoin) expect(joiner.row(room)?.joinedVia).toBe('hs3');
+    else expect(joiner.members(room)).toEqual(room.members());
+  });
 });

@@ -1,12 +1,17 @@
+import type { ServerResponse } from 'node:http';
 import { type AddressInfo, createServer } from 'node:net';
-import { afterEach, describe, expect, it } from 'vitest';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import type { ServerName } from '../../src/kernel/matrix/ids.js';
 import { parseXMatrix, verifyXMatrix } from '../../src/kernel/signatures/x-matrix.js';
 import {
   createFederationClient,
   type FederationClient,
   type FederationClientOptions,
+  FIRST_BYTE_TIMEOUT_MS,
+  IDLE_TIMEOUT_MS,
   type RemoteRequest,
+  TOTAL_TIMEOUT_MS,
 } from '../../src/remote/federation-client.js';
 import { RemoteError } from '../../src/remote/remote-error.js';
 import {
@@ -213,6 +218,40 @@ describe('a request that fails', () => {
     const stub = await startStub(() => undefined);
     const client = await startClient({ hs2: stub.address });
     expect((await errorOf(client.requestJson(HS2, { ...PING, firstByteTimeoutMs: 50 }))).kind).toBe('timeout');
+  });
+
+  it('that names no limits ends by the default ones, in virtual time', async () => {
+    let answering: ServerResponse | undefined;
+    const stub = await startStub((_request, response) => {
+      answering = response;
+      response.write(' ');
+    });
+    const client = await startClient({ hs2: stub.address });
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+    try {
+      const dripping = await client.requestStream(HS2, PING);
+      let waitedMs = 0;
+      const read = async () => {
+        for await (const _byte of dripping.body) {
+          vi.advanceTimersByTime(IDLE_TIMEOUT_MS - 1);
+          waitedMs += IDLE_TIMEOUT_MS - 1;
+          answering?.write(' ');
+        }
+      };
+      expect((await errorOf(read())).message).toMatch(`the answer did not end within ${TOTAL_TIMEOUT_MS} ms`);
+      expect(waitedMs).toBeGreaterThanOrEqual(TOTAL_TIMEOUT_MS);
+      expect(waitedMs).toBeLessThan(TOTAL_TIMEOUT_MS + IDLE_TIMEOUT_MS);
+      answering = undefined;
+      stub.handler = (_request, response) => {
+        answering = response;
+      };
+      const silent = errorOf(client.requestJson(HS2, PING));
+      while (answering === undefined) await nextTurn();
+      vi.advanceTimersByTime(FIRST_BYTE_TIMEOUT_MS);
+      expect((await silent).message).toMatch(`no answer within ${FIRST_BYTE_TIMEOUT_MS} ms`);
+    } finally {
+      vi.useRealTimers();
+    }
   });
 
   it('times out when the next bytes do not come, but not while the reader is slow', async () => {
