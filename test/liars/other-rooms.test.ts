@@ -73,19 +73,23 @@ describe.each(['partial', 'full'])('prev_events of another room, in a room with 
   });
 });
 
-it('a join whose prev_events are of another room is refused by name, and the next server is asked', async () => {
+it.each<[string, (other: ScriptedRoom) => EventId]>([
+  ['prev_events', (other) => other.ends[0] as EventId],
+  ['auth_events', (other) => other.id('m.room.power_levels')],
+])('a join whose %s are of another room is refused by name, and the next server is asked', async (field, named) => {
   const other = await joinOther();
   const room = makeRoom();
   const make = altered((answer) => ({
     ...answer,
-    event: { ...(answer.event as JsonObject), prev_events: [...other.ends] },
+    event: {
+      ...(answer.event as JsonObject),
+      [field]: [room.id('m.room.create'), room.id('m.room.join_rules'), named(other)],
+    },
   }));
   resident.script = ({ server, endpoint, uri }) =>
     server === 'hs1' && endpoint === 'make_join' && decodeURIComponent(uri).includes(room.roomId) ? make : undefined;
   await joiner.beside(makeRoom(), () => joiner.join(room, 'hs1', 'hs3'));
-  expect(failures).toEqual([
-    expect.stringMatching(/^hs1: make_join: prev_events names \$\S+, an event of another room$/),
-  ]);
+  expect(failures).toEqual([`hs1: make_join: ${field} names ${named(other)}, an event of another room`]);
   expect(joiner.row(room)?.joinedVia).toBe('hs3');
   expect(await joiner.resync(room)).toEqual([true]);
   expect(joiner.members(room)).toEqual(room.members());

@@ -22,7 +22,7 @@ import { askedState, EventIngest } from '../intake/ingest-events.js';
 import type { RoomProgress } from '../room-progress.js';
 import type { RoomServer } from '../room-server.js';
 import { checkAuthChain } from './check-auth-chain.js';
-import { checkPrevEvents, checkPrevRooms } from './check-prev-events.js';
+import { checkPrevEvents, checkTemplateRooms } from './check-prev-events.js';
 import { checkTemplate } from './check-template.js';
 import type { JoinRequest } from './join-room.js';
 import { judgeJoinState } from './judge-join-state.js';
@@ -74,7 +74,7 @@ function signJoin(
   const checked = checkTemplate(rules, request.roomId, request.userId, event);
   if (!checked.ok) throw new RemoteError('malformed', candidate, checked.reason);
   const { authEventIds, prevEventIds, depth, authorisedVia } = checked.template;
-  checkPrevRooms(server, roomNidOf(server.store, request.roomId), candidate, prevEventIds);
+  checkTemplateRooms(server, roomNidOf(server.store, request.roomId), candidate, checked.template);
   const content: JsonObject = {
     ...request.profile,
     membership: 'join',

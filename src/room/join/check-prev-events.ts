@@ -16,23 +16,27 @@ import { eventNidOf, loadRecord, referencedIds } from '../../store/events.js';
 import type { RoomNid } from '../../store/nids.js';
 import { nameOfPdu } from '../intake/name-pdu.js';
 import type { RoomServer } from '../room-server.js';
+import type { JoinTemplate } from './check-template.js';
 import { JoinRefused } from './judge-join-state.js';
 
 /** A user waits, and a server that has just let us in has its own prev_events at hand. */
 const PREV_EVENT_WAIT_MS = 5_000;
 
-/** Throws JoinRefused where the template stands on an event of another room: its state would become this one's. */
-export function checkPrevRooms(
+/** Throws JoinRefused where the template names an event of another room: after a prev_event its state would be this room's. */
+export function checkTemplateRooms(
   { store }: RoomServer,
   room: RoomNid | undefined,
   candidate: ServerName,
-  prevEventIds: readonly EventId[],
+  { prevEventIds, authEventIds }: JoinTemplate,
 ): void {
-  for (const id of prevEventIds) {
-    const nid = eventNidOf(store, id);
-    const record = nid === undefined ? undefined : loadRecord(store, nid);
-    if (record !== undefined && record.roomNid !== room)
-      throw new JoinRefused(`${candidate}: make_join: prev_events names ${id}, an event of another room`);
+  const named = { prev_events: prevEventIds, auth_events: authEventIds };
+  for (const [field, ids] of Object.entries(named)) {
+    for (const id of ids) {
+      const nid = eventNidOf(store, id);
+      const record = nid === undefined ? undefined : loadRecord(store, nid);
+      if (record !== undefined && record.roomNid !== room)
+        throw new JoinRefused(`${candidate}: make_join: ${field} names ${id}, an event of another room`);
+    }
   }
 }
 
