@@ -13,7 +13,7 @@ import { eventNidOf, loadEvent, loadRecord, referencedIds } from '../store/event
 import type { EventNid, StateGroupNid } from '../store/nids.js';
 import type { Room } from '../store/rooms.js';
 import { loadPartialState, loadRoom, partialStateEvents } from '../store/rooms.js';
-import { eventContext } from '../store/timeline.js';
+import { eventContextIn } from '../store/timeline.js';
 import { stateAroundEvent } from './state-around-event.js';
 import { lacksPrevs, unPartialState } from './un-partial-state.js';
 
@@ -47,10 +47,11 @@ interface MissingPrev {
 function missingPrevs(server: RoomServer, room: Room): readonly MissingPrev[] {
   const found = new Map<EventNid, MissingPrev>();
   for (const nid of partialStateEvents(server.store, room.nid)) {
-    const event = lacksPrevs(server.store, nid) ? loadEvent(server.store, room.rules, nid) : undefined;
+    const event = lacksPrevs(server.store, room.nid, nid) ? loadEvent(server.store, room.rules, nid) : undefined;
     for (const eventId of referencedIds(event?.json.prev_events)) {
       const prev = eventNidOf(server.store, eventId);
-      if (prev !== undefined && eventContext(server.store, prev) === undefined) found.set(prev, { nid: prev, eventId });
+      if (prev !== undefined && eventContextIn(server.store, room.nid, prev) === undefined)
+        found.set(prev, { nid: prev, eventId });
     }
   }
   return [...found.values()];

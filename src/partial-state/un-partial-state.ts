@@ -18,7 +18,7 @@ import type { RoomServer } from '../room/room-server.js';
 import { resolveStoredStates, storedState } from '../room/room-state.js';
 import { eventVerdict, Verdict } from '../store/event-status.js';
 import { loadEvent } from '../store/events.js';
-import type { EventNid, StateGroupNid, StreamPosition } from '../store/nids.js';
+import type { EventNid, RoomNid, StateGroupNid, StreamPosition } from '../store/nids.js';
 import type { StoreReader } from '../store/open-store.js';
 import { takeNumbers } from '../store/open-store.js';
 import type { Refusal, Room } from '../store/rooms.js';
@@ -37,7 +37,7 @@ import {
   removePartialState,
 } from '../store/rooms.js';
 import { stateNids } from '../store/state-groups.js';
-import { eventContext, eventPrevs, localMembership } from '../store/timeline.js';
+import { eventContext, eventContextIn, eventPrevs, localMembership } from '../store/timeline.js';
 import { VerdictHandOn } from './hand-on-verdicts.js';
 import { putVerdict } from './put-verdict.js';
 
@@ -61,7 +61,7 @@ export function unPartialState(
     const row = room === undefined ? undefined : loadPartialState(server.store, room.nid);
     if (room === undefined || row === undefined) return true;
     const order = inOrder(server.store, partialStateEvents(server.store, room.nid));
-    for (const nid of order) if (lacksPrevs(server.store, nid, fetched)) return false;
+    for (const nid of order) if (lacksPrevs(server.store, room.nid, nid, fetched)) return false;
     const progress = server.progressOf(roomId);
     const waiting = new Set(order);
     const handOn = new VerdictHandOn(server, room);
@@ -104,8 +104,10 @@ function inOrder(reader: StoreReader, nids: readonly EventNid[]): EventNid[] {
 }
 
 /** Whether an event of the timeline has prev_events that are neither in the timeline nor among `fetched`. */
-export function lacksPrevs(reader: StoreReader, nid: EventNid, fetched?: FetchedStates): boolean {
-  return eventPrevs(reader, nid).some((prev) => eventContext(reader, prev) === undefined && !fetched?.has(prev));
+export function lacksPrevs(reader: StoreReader, room: RoomNid, nid: EventNid, fetched?: FetchedStates): boolean {
+  return eventPrevs(reader, nid).some(
+    (prev) => eventContextIn(reader, room, prev) === undefined && !fetched?.has(prev),
+  );
 }
 
 /** The state before an event: after its prev_events that we have, and as fetched after the others, resolved. */
@@ -116,7 +118,7 @@ function fullStateBefore(
   fetched: FetchedStates,
 ): Promise<StateGroupNid> {
   const groups = eventPrevs(server.store, nid).flatMap(
-    (prev) => eventContext(server.store, prev)?.after ?? fetched.get(prev) ?? [],
+    (prev) => eventContextIn(server.store, room.nid, prev)?.after ?? fetched.get(prev) ?? [],
   );
   return resolveStoredStates(server, room, groups, 'bulk');
 }

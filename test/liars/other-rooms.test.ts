@@ -6,8 +6,8 @@ import type { JsonObject } from '../../src/kernel/matrix/json.js';
 import type { SignedEvent } from '../../src/kernel/signatures/sign-pdu.js';
 import { NO_EVENT } from '../../src/store/nids.js';
 import { stateEvent } from '../../src/store/state-groups.js';
-import type { ScriptedResident } from '../support/scripted-resident.js';
-import { altered, startScriptedResident } from '../support/scripted-resident.js';
+import type { Act, ScriptedResident } from '../support/scripted-resident.js';
+import { altered, answers, answersJson, startScriptedResident } from '../support/scripted-resident.js';
 import { ScriptedRoom } from '../support/scripted-room.js';
 import { LoopbackJoiner } from './loopback-joiner.js';
 
@@ -93,6 +93,46 @@ it.each<[string, (other: ScriptedRoom) => EventId]>([
   expect(joiner.row(room)?.joinedVia).toBe('hs3');
   expect(await joiner.resync(room)).toEqual([true]);
   expect(joiner.members(room)).toEqual(room.members());
+});
+
+describe('a join whose prev_events are of another room and have not come there yet', () => {
+  /** The other room's next event is named by a template of this one; hs1 does so when it is asked for that event. */
+  function smuggle(other: ScriptedRoom, act: Act | undefined): readonly [room: ScriptedRoom, last: SignedEvent] {
+    const room = makeRoom();
+    const last = other.sign({ type: 'm.room.message', sender: CAROL, content: { body: 'not here yet' } });
+    const make = altered((answer) => ({
+      ...answer,
+      event: { ...(answer.event as JsonObject), prev_events: [last.eventId] },
+    }));
+    resident.script = ({ server, endpoint, uri }) => {
+      const about = decodeURIComponent(uri);
+      if (server !== 'hs1') return undefined;
+      if (endpoint === 'make_join' && about.includes(room.roomId)) return make;
+      return about.endsWith(last.eventId) ? (act ?? answersJson({ pdus: [last.json] })) : undefined;
+    };
+    return [room, last];
+  }
+
+  it('is refused by name, and the next server is asked', async () => {
+    const [room, { eventId }] = smuggle(await joinOther(), undefined);
+    await joiner.beside(makeRoom(), () => joiner.join(room, 'hs1', 'hs3'));
+    expect(failures).toEqual([
+      `hs1: make_join: prev_events names ${eventId}, for which it gives an event of another room`,
+    ]);
+    expect(joiner.row(room)?.joinedVia).toBe('hs3');
+  });
+
+  it('and whose server did not answer for them is not completed with the state of that room', async () => {
+    const other = await joinOther();
+    const [room, last] = smuggle(other, answers('busy', 500));
+    await joiner.join(room, 'hs1');
+    expect((await joiner.receive(other, 'hs3', last.json)).get(last.eventId)).toEqual({});
+    const before = joiner.room(room);
+    expect(await joiner.resync(room)).toEqual([false]);
+    expect(joiner.row(room)?.lastFailure).toMatch(/^hs1: .*; hs3: /);
+    expect(joiner.room(room)).toEqual(before);
+    await joiner.say(room, 'still here');
+  });
 });
 
 it.each(['1', '2'])(

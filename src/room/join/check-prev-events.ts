@@ -6,7 +6,7 @@
  */
 
 import type { EventId, ServerName } from '../../kernel/matrix/ids.js';
-import type { JsonValue } from '../../kernel/matrix/json.js';
+import type { JsonObject, JsonValue } from '../../kernel/matrix/json.js';
 import { isJsonObject } from '../../kernel/matrix/json.js';
 import type { RoomVersionRules } from '../../kernel/matrix/room-versions.js';
 import type { SignedEvent } from '../../kernel/signatures/sign-pdu.js';
@@ -51,13 +51,14 @@ export async function checkPrevEvents(
     const nid = eventNidOf(server.store, id);
     return nid === undefined || loadRecord(server.store, nid) === undefined;
   });
-  await Promise.all(lacking.map((id) => checkPrevEvent(server, rules, candidate, id)));
+  await Promise.all(lacking.map((id) => checkPrevEvent(server, rules, candidate, join, id)));
 }
 
 async function checkPrevEvent(
   server: RoomServer,
   rules: RoomVersionRules,
   candidate: ServerName,
+  join: SignedEvent,
   id: EventId,
 ): Promise<void> {
   let bytes: Buffer;
@@ -68,15 +69,20 @@ async function checkPrevEvent(
     if (error.status !== 404) return;
     throw new JoinRefused(`${candidate}: make_join: prev_events names ${id}, which it does not have`);
   }
+  const pdu = pduIn(bytes);
+  if (pdu?.room_id !== undefined && pdu.room_id !== join.json.room_id)
+    throw new JoinRefused(
+      `${candidate}: make_join: prev_events names ${id}, for which it gives an event of another room`,
+    );
   // Where numbers are hashed as they were sent (room versions 1 to 5) a parsed event does not tell its ID for sure.
-  if (!rules.strictCanonicalJson || nameOf(rules, bytes) === id) return;
+  if (!rules.strictCanonicalJson || (pdu !== undefined && nameOfPdu(rules, pdu) === id)) return;
   throw new JoinRefused(`${candidate}: make_join: prev_events names ${id}, for which it gives another event`);
 }
 
-function nameOf(rules: RoomVersionRules, bytes: Buffer): EventId | undefined {
+function pduIn(bytes: Buffer): JsonObject | undefined {
   try {
     const pdu = JSON.parse(bytes.toString('utf8')) as JsonValue;
-    return isJsonObject(pdu) ? nameOfPdu(rules, pdu) : undefined;
+    return isJsonObject(pdu) ? pdu : undefined;
   } catch (error) {
     if (error instanceof SyntaxError) return undefined;
     throw error;

@@ -17,7 +17,7 @@ import type { EventNid, StateGroupNid, StateKeyNid } from '../../store/nids.js';
 import type { Room } from '../../store/rooms.js';
 import { isPartialStateEvent, isServerJoined, loadPartialState, loadRoom, putPartialState } from '../../store/rooms.js';
 import { changeStateGroup, EMPTY_STATE_GROUP, internStateKey } from '../../store/state-groups.js';
-import { eventContext } from '../../store/timeline.js';
+import { eventContext, eventContextIn } from '../../store/timeline.js';
 import { authorizingState, checkAgainst, persistAccepted } from '../accept-event.js';
 import { applyJudgements, putIngestRefusals } from '../intake/apply-judgements.js';
 import { judgeEvents } from '../intake/judge-events.js';
@@ -81,7 +81,7 @@ async function acceptJoin(
   // Who names the join in prev_events may have brought it before.
   if (eventContext(store, joinNid) !== undefined) return eventVerdict(store, joinNid) === Verdict.accepted;
   const prevs = store.write((writer) => internEventIds(writer, referencedIds(join.json.prev_events)));
-  const held = prevs.flatMap((prev) => eventContext(store, prev)?.after ?? []);
+  const held = prevs.flatMap((prev) => eventContextIn(store, room.nid, prev)?.after ?? []);
   const lacking = held.length < prevs.length;
   if (lacking && received.membersOmitted && isResident(server, room)) return false;
   takeIn(server, room, received);
