@@ -34,7 +34,6 @@ let failures: string[];
 beforeAll(async () => {
   resident = await startScriptedResident(['hs1', 'hs3', 'hs4']);
   joiner = await LoopbackJoiner.start(resident, { patienceMs: PATIENCE_MS });
-  joiner.slow.add('hs4');
   [room, honest] = ['asked', 'honest'].map((name) => {
     const made = new ScriptedRoom(name);
     made.member(CAROL, 'join');
@@ -128,9 +127,9 @@ const ACTS: readonly (readonly [what: string, act: (field: string) => Act, why: 
   ['a flood of nothing', (field) => answers(`{"${field}":[${'{},'.repeat(1_000_000)}{}]}`), /^hs4: /, 'either'],
   ['events without end', (field) => neverEnds(`{"${field}":[{}`, () => ',{}'.repeat(20_000)), /^hs4: /, 'either'],
   ['a string without end', (field) => neverEnds(`{"${field}":["`, () => 'x'.repeat(65_536)), /^hs4: /, 'either'],
-  ['white space that drips', () => drips(PATIENCE_MS / 4), /^hs4: the answer did not end within/, 'may pass'],
+  ['white space that drips', () => drips(PATIENCE_MS / 4), /^hs4: .*(did not end|no answer|no bytes)/, 'may pass'],
   ['silence', () => staysSilent, /^hs4: no answer within/, 'may pass'],
-  ['a beginning and then nothing', () => stallsInTheMiddle, /^hs4: no bytes for/, 'may pass'],
+  ['a beginning and then nothing', () => stallsInTheMiddle, /^hs4: no (bytes for|answer within)/, 'may pass'],
   ['a closed connection', () => closesAtOnce, /^hs4: .*(closed|socket)/i, 'may pass'],
   ['half and a closed connection', () => closesInTheMiddle, /^hs4: .*(closed|terminated|socket)/i, 'may pass'],
   ['a 500', () => answers('oh', 500), /^hs4: answered 500: oh/, 'may pass'],
@@ -162,6 +161,9 @@ describe.each(ENDPOINTS)(
       const events = make();
       const pushed = events.at(-1) as SignedEvent;
       const beside = honest.sign({ type: 'm.room.message', sender: CAROL, content: { n: made++ } });
+      // Waited for as usual where it answers, whatever the machine does.
+      if (mayPass === 'either' || /no |did not/.test(why.source)) joiner.slow.add('hs4');
+      else joiner.slow.delete('hs4');
       lie(events, act(field));
       resident.asked.length = 0;
       const [answer, other] = await bounded(() =>
@@ -181,6 +183,7 @@ describe.each(ENDPOINTS)(
     it('the truth has it taken in', async () => {
       const events = make();
       const pushed = events.at(-1) as SignedEvent;
+      joiner.slow.delete('hs4');
       lie(events, labelled('application/json'));
       expect((await joiner.receive(room, 'hs4', pushed.json)).get(pushed.eventId)).toEqual({});
       expect(joiner.verdict(pushed.eventId)).toBe('accepted');
