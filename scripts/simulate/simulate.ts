@@ -65,11 +65,15 @@ function numberOf(name: string, text: string, max: number): number {
 }
 
 function lineOf(result: SimulationResult, ms: number): string {
-  const { seed, roomVersion, events, rejected, flipped, softFailedInFull, crashes, outcome, virtualMs, traceHash } =
-    result;
+  const { seed, roomVersion, events, rejected, flipped, allowed, crashes, outcome, virtualMs, traceHash } = result;
+  const byFull = allowed.filter(({ softFailedBy }) => softFailedBy === 'full');
+  const byPartial = allowed.filter(({ softFailedBy }) => softFailedBy === 'partial');
+  const names = (differing: typeof allowed) =>
+    differing.map(({ eventId, why }) => ` ${eventId.slice(0, 8)} (${why})`).join('');
   return (
     `seed ${String(seed).padEnd(10)} v${roomVersion.padEnd(2)} ${String(events).padStart(3)} events ` +
-    `${String(rejected).padStart(2)} rejected ${flipped} flipped ${softFailedInFull.length} soft-failed by a full join ` +
+    `${String(rejected).padStart(2)} rejected ${flipped} flipped ${byFull.length} soft-failed by a full join only${names(byFull)} ` +
+    (byPartial.length === 0 ? '' : `${byPartial.length} by the partial join only${names(byPartial)} `) +
     `${crashes} crashes ${result.refusedWrites} writes refused ` +
     `${(virtualMs / 3_600_000).toFixed(1)} h in ${ms.toFixed(0)} ms  ${traceHash}  ${outcome}\n`
   );
