@@ -19,7 +19,7 @@ const BACKGROUND_MS_MAX = 5;
 
 /** When a server dies. */
 export interface CrashPlan {
-  /** At this store write, counted from 1 in this life. */
+  /** At this store write, counted from 1 from the planning on: from the start of a life, or in the middle of one. */
   readonly atWrite: number;
   readonly when: 'before-commit' | 'after-commit';
   /** What was written in the background and not made durable is lost. */
@@ -47,16 +47,22 @@ export interface CrashingStoreOptions {
 
 export interface CrashingStore extends Store {
   readonly writes: () => number;
+  /** Plans how this life ends; undefined: not by a crash. */
+  planCrash(plan: CrashPlan | undefined): void;
+  /** Neither counts writes nor crashes while something goes on that is not of the story. */
+  spare<T>(act: () => Promise<T>): Promise<T>;
   /** Closes the files of a life that has ended, as the operating system does, and loses what was to be lost. */
   bury(): Promise<void>;
 }
 
 export function openCrashingStore(options: CrashingStoreOptions): CrashingStore {
-  const { time, life, plan, random } = options;
+  const { time, life, random } = options;
   const real = openStore(options.dataDir, options.serverName);
   const data = join(real.path, 'data.mdb');
   const durable = join(options.dataDir, 'durable.mdb');
   let writes = 0;
+  let spares = 0;
+  let { plan } = options;
   let persisted: EventNid[] = [];
   let losable = false;
   let tail: Promise<unknown> = Promise.resolve();
@@ -93,13 +99,13 @@ export function openCrashingStore(options: CrashingStoreOptions): CrashingStore 
   };
   function commit<T>(change: (writer: StoreWriter) => T, isDurable: boolean): T {
     alive();
-    writes += 1;
+    if (spares === 0) writes += 1;
     persisted = [];
     placed = undefined;
-    const dies = plan?.atWrite === writes;
+    const dies = spares === 0 && plan?.atWrite === writes;
     const result = real.write((writer) => {
       const changed = change(watched(writer));
-      if (dies && plan.when === 'before-commit') die();
+      if (dies && plan?.when === 'before-commit') die();
       options.takeWrite();
       return changed;
     });
@@ -134,6 +140,17 @@ export function openCrashingStore(options: CrashingStoreOptions): CrashingStore 
     },
     close: () => real.close(),
     writes: () => writes,
+    planCrash: (next) => {
+      plan = next && { ...next, atWrite: next.atWrite + writes };
+    },
+    spare: async (act) => {
+      spares += 1;
+      try {
+        return await act();
+      } finally {
+        spares -= 1;
+      }
+    },
     bury: async () => {
       await real.close();
       if (!losable) return;

@@ -94,6 +94,11 @@ export class FederationServer implements Host {
     this.name = options.key.serverName;
   }
 
+  /** Does something that is not of the story: it meets no full disk and no crash. */
+  spare<T>(act: () => Promise<T>): Promise<T> {
+    return this.#options.disk.spare(() => this.running.store.spare(act));
+  }
+
   /** Where its store is. */
   get disk(): Disk {
     return this.#options.disk;
@@ -124,6 +129,11 @@ export class FederationServer implements Host {
     this.#lives += 1;
     const life: Life = { name: `${this.name}#${this.#lives}`, dead: false };
     this.#running = this.#options.time.within(life, () => this.#open(life, plan));
+  }
+
+  /** Plans the end of the life that goes on. */
+  planCrash(plan: CrashPlan | undefined): void {
+    this.#running?.store.planCrash(plan);
   }
 
   #open(life: Life, plan: CrashPlan | undefined): Running {

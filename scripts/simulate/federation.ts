@@ -63,6 +63,8 @@ export interface Intent {
 export class Federation {
   readonly time = new VirtualTime(START_TS);
   readonly random: Random;
+  /** When residents crash is drawn apart, so that it makes no other story. */
+  readonly residentsRandom: Random;
   readonly network: Network;
   readonly rules: RoomVersionRules;
   readonly hs1: FederationServer;
@@ -79,6 +81,7 @@ export class Federation {
     const label = String(seed);
     this.#folder = folder;
     this.random = randomOf(label, 'scenario');
+    this.residentsRandom = randomOf(label, 'crashes of residents');
     this.rules = roomVersionRules(this.random.pick(VERSIONS)) as RoomVersionRules;
     this.network = new Network(this.time, randomOf(label, 'network'), (line) => this.note(line));
     const server = (name: ServerName, notaries: ServerName[]) =>

@@ -166,13 +166,18 @@ export class Network {
     if (life === undefined && request.path === '/_matrix/key/v2/server') return this.keysOf(server);
     const isDeaf = server === this.deaf && request.path.includes('/v1/send/');
     if (host === undefined || life === undefined || isDeaf) throw new RemoteError('unreachable', server, 'it is down');
-    const answered = this.#time.within(life, () => host.answer(origin, request));
-    return new Promise((resolve, reject) => {
-      // Who crashes while it answers closes its connections.
-      onDeath(life, () => reject(new RemoteError('unreachable', server, 'it went down')));
-      answered.then(resolve, reject);
-    });
+    return whileAlive(life, server, () => this.#time.within(life, () => host.answer(origin, request)));
   }
+}
+
+/** What a server answers. Who crashes meanwhile closes its connections, and that is all that others see of it. */
+export function whileAlive<T>(life: Life, server: ServerName, answer: () => Promise<T>): Promise<T> {
+  return new Promise((resolve, reject) => {
+    onDeath(life, () => reject(new RemoteError('unreachable', server, 'it went down')));
+    answer().then(resolve, (error: unknown) => {
+      if (!life.dead) reject(error);
+    });
+  });
 }
 
 const mourners = new WeakMap<Life, Set<() => void>>();

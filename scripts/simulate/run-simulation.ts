@@ -12,6 +12,7 @@ import { eventContext } from '../../src/store/timeline.js';
 import { Crash } from './crashing-store.js';
 import { Federation, HS2 } from './federation.js';
 import { heal } from './heal.js';
+import { whileAlive } from './network.js';
 import type { AllowedDifference } from './oracle/compare-rooms.js';
 import type { Probe } from './oracle/full-join.js';
 import { compareWithFullJoin } from './oracle/full-join.js';
@@ -42,7 +43,9 @@ export interface SimulationResult {
   readonly flipped: number;
   /** The only events on which a full join may differ, each with the reason. */
   readonly allowed: readonly AllowedDifference[];
+  /** Of the joining server, and of the residents. */
   readonly crashes: number;
+  readonly residentCrashes: number;
   /** Writes that a full disk did not take, of all servers. */
   readonly refusedWrites: number;
   /** Store writes of the joining server, all lives together. */
@@ -69,7 +72,8 @@ export async function runSimulation(options: SimulationOptions): Promise<Simulat
     const life = host?.life;
     if (host === undefined || life === undefined) return;
     const eventId = decodeURIComponent(request.path.split('/')[6] ?? '');
-    const { status, body } = await host.disk.spare(() => time.within(life, () => host.answer(origin, whole)));
+    const answerWhole = () => host.spare(() => time.within(life, () => host.answer(origin, whole)));
+    const { status, body } = await whileAlive(life, to, answerWhole);
     if (status === 200) answers.set(eventId, body);
   };
   const unhandled = process.listeners('unhandledRejection');
@@ -88,10 +92,12 @@ export async function runSimulation(options: SimulationOptions): Promise<Simulat
     await scenario.play();
     const healed = await heal(federation, scenario);
     outcome = ({ in: 'compared', out: 'compared-out', never: 'refused' } as const)[healed];
-    for (const eventId of scenario.answered) {
-      const nid = hs2.life === undefined ? undefined : eventNidOf(hs2.store, eventId);
-      if (nid === undefined || eventContext(hs2.store, nid) === undefined)
-        problems.push(`${eventId} was answered and is not there`);
+    for (const [server, eventId] of scenario.answered) {
+      // A resident that has left, or is down, is not asked.
+      if (server.life === undefined && server !== hs2) continue;
+      const nid = server.life === undefined ? undefined : eventNidOf(server.store, eventId);
+      if (nid === undefined || eventContext(server.store, nid) === undefined)
+        problems.push(`${eventId} was answered by ${server.name} and is not there`);
     }
     if (healed !== 'never') {
       const compared = await compareWithFullJoin(federation, answers, folder, options.probe);
@@ -124,7 +130,8 @@ export async function runSimulation(options: SimulationOptions): Promise<Simulat
     traceHash: hash('sha256', trace.join('\n'), 'hex').slice(0, 16),
     roomVersion: federation.rules.version,
     ...comparison,
-    crashes: scenario.crashCount,
+    crashes: scenario.crashed.get(hs2) ?? 0,
+    residentCrashes: [hs1, hs3].reduce((sum, server) => sum + (scenario.crashed.get(server) ?? 0), 0),
     refusedWrites: hs1.disk.refused + hs2.disk.refused + hs3.disk.refused,
     writes: hs2.writes,
     virtualMs: time.now() - startTs,

@@ -28,6 +28,12 @@ const STORY_MS = 10 * MINUTE_MS;
 const JOIN_AGAIN_MS_MAX = MINUTE_MS;
 /** Crashes of one server in one run. */
 const CRASHES_MAX = 3;
+/** How often the next life of the joining server ends by a crash, and that of a resident. */
+const CRASH_SHARE = 0.6;
+const RESIDENT_CRASH_SHARE = 0.3;
+/** Store writes until then, at most. Residents write more: everything that is sent, and what they are asked for. */
+const CRASH_WRITES = [10, 40, 120];
+const RESIDENT_CRASH_WRITES = [20, 80, 250];
 
 /** How servers crash, where it is not left to the seed. */
 export interface CrashOptions {
@@ -40,13 +46,16 @@ export interface CrashOptions {
 export class Scenario {
   readonly #federation: Federation;
   readonly #crashes: CrashOptions;
-  /** Events that hs2's users were told are sent. */
-  readonly answered: EventId[] = [];
-  crashCount = 0;
-  #crashesLeft = CRASHES_MAX;
+  /** Events that users were told are sent, with the server that told them. */
+  readonly answered: (readonly [FederationServer, EventId])[] = [];
+  /** Crashes of each server. */
+  readonly crashed = new Map<FederationServer, number>();
+  #isOver = false;
   #txn = 0;
   /** An event after which all puppets were in the room. */
   #whenIn: readonly EventId[] = [];
+  /** A server that has left, and does not come back. */
+  #left: FederationServer | undefined;
   /** Puppets' users that were in the room and are not any more when the join comes. */
   readonly #gone: string[] = [];
 
@@ -94,7 +103,8 @@ export class Scenario {
       if (full !== undefined) f.note(`${server.name}: ${full}`);
     }
     for (const server of [hs1, hs2, hs3]) server.onCrashed = () => this.#restartLater(server);
-    hs2.start(this.#crashes.plan ?? this.#nextPlan());
+    hs2.start(this.#crashes.plan ?? this.#nextPlan(hs2));
+    for (const resident of [hs1, hs3]) resident.planCrash(this.#nextPlan(resident));
     const at = (ms: number, act: () => Promise<unknown>) => time.schedule(ms, () => void this.quietly(act));
     at(random.below(MINUTE_MS), () => this.#keepJoining(BOB));
     for (let n = 5 + random.below(30); n > 0; n--) at(random.below(STORY_MS), () => this.#residentActs());
@@ -111,9 +121,11 @@ export class Scenario {
     await f.pass(STORY_MS + MINUTE_MS);
   }
 
-  /** From here on no server crashes. */
+  /** From here on no server crashes, but for the joining one at the end of a life that has begun. */
   endCrashes(): void {
-    this.#crashesLeft = 0;
+    const { hs1, hs3 } = this.#federation;
+    this.#isOver = true;
+    for (const resident of [hs1, hs3]) resident.planCrash(undefined);
   }
 
   #in<T>(server: FederationServer, act: () => Promise<T>): Promise<T> {
@@ -140,25 +152,28 @@ export class Scenario {
     }
   }
 
-  #nextPlan(): CrashPlan | undefined {
-    const { random } = this.#federation;
-    if (this.#crashes.only === true || !random.chance(0.6)) return undefined;
+  #nextPlan(server: FederationServer): CrashPlan | undefined {
+    const { hs2 } = this.#federation;
+    const isJoiner = server === hs2;
+    const random = isJoiner ? this.#federation.random : this.#federation.residentsRandom;
+    const crashes = this.crashed.get(server) ?? 0;
+    const isSpared = this.#crashes.only === true || this.#isOver || crashes >= CRASHES_MAX;
+    if (isSpared || !random.chance(isJoiner ? CRASH_SHARE : RESIDENT_CRASH_SHARE)) return undefined;
     return {
-      atWrite: 1 + random.below(random.pick([10, 40, 120])),
+      atWrite: 1 + random.below(random.pick(isJoiner ? CRASH_WRITES : RESIDENT_CRASH_WRITES)),
       when: random.chance(0.5) ? 'before-commit' : 'after-commit',
       losesBackground: random.chance(0.5),
     };
   }
 
   #restartLater(server: FederationServer): void {
-    const { time, random } = this.#federation;
-    this.crashCount += 1;
-    this.#crashesLeft -= 1;
-    time.schedule(random.below(MINUTE_MS), () => {
-      if (server.life !== undefined) return;
+    const { time, hs2, random, residentsRandom } = this.#federation;
+    this.crashed.set(server, (this.crashed.get(server) ?? 0) + 1);
+    time.schedule((server === hs2 ? random : residentsRandom).below(MINUTE_MS), () => {
+      if (server.life !== undefined || server === this.#left) return;
       this.#federation.note(`${server.name} starts again`);
       // While it starts a process may die as well, but then at its first write: that is its last life but one.
-      server.start(this.#crashesLeft > 0 ? this.#nextPlan() : undefined);
+      server.start(this.#nextPlan(server));
     });
   }
 
@@ -198,15 +213,27 @@ export class Scenario {
     }
   }
 
+  /** A user sends an event; who is told that it is sent may rely on it, whatever crashes then. */
+  async #send(
+    server: FederationServer,
+    sender: string,
+    type: string,
+    stateKey: string | undefined,
+    content: JsonObject,
+  ): Promise<EventId> {
+    const { roomId } = this.#federation;
+    const sent = await this.#in(server, () => server.send(roomId, sender, type, stateKey, content));
+    this.answered.push([server, sent]);
+    return sent;
+  }
+
   say(server: FederationServer, sender: string): Promise<EventId> {
-    const { roomId, random } = this.#federation;
-    const content = { msgtype: 'm.text', body: `${random.below(2 ** 30)}` };
-    return this.#in(server, () => server.send(roomId, sender, 'm.room.message', undefined, content));
+    const content = { msgtype: 'm.text', body: `${this.#federation.random.below(2 ** 30)}` };
+    return this.#send(server, sender, 'm.room.message', undefined, content);
   }
 
   memberSend(server: FederationServer, sender: string, target: string, membership: string): Promise<EventId> {
-    const { roomId } = this.#federation;
-    return this.#in(server, () => server.send(roomId, sender, 'm.room.member', target, { membership }));
+    return this.#send(server, sender, 'm.room.member', target, { membership });
   }
 
   #leaves(server: FederationServer, user: string): Promise<EventId> {
@@ -218,18 +245,18 @@ export class Scenario {
     for (const user of HS3_USERS) await this.quietly(() => this.#leaves(hs3, user));
     await time.sleep(MINUTE_MS);
     this.#federation.note('hs3 is gone');
+    this.#left = hs3;
     hs3.stop();
   }
 
   /** One thing that somebody on a resident does. */
   async #residentActs(): Promise<void> {
-    const { random, hs1, hs3, roomId, rules } = this.#federation;
+    const { random, hs1, hs3, rules } = this.#federation;
     const onHs3 = random.chance(0.3);
     const server = onHs3 ? hs3 : hs1;
     const actor = onHs3 ? random.pick(HS3_USERS) : random.pick([ALICE, ALICE, ...HS1_USERS]);
     const target = random.chance(0.95) ? random.pick(EVERYBODY.slice(1)) : BOB;
-    const state = (type: string, content: JsonObject) =>
-      this.#in(server, () => server.send(roomId, actor, type, '', content));
+    const state = (type: string, content: JsonObject) => this.#send(server, actor, type, '', content);
     const dice = random.next();
     if (dice < 0.3) await this.say(server, actor);
     else if (dice < 0.4) await state('m.room.topic', { topic: `${random.below(1000)}` });
@@ -245,21 +272,17 @@ export class Scenario {
       await state('m.room.join_rules', { join_rule: random.pick(['public', 'public', 'invite']) });
     else if (rules.redactsInContent) {
       const redacts = random.pick(this.#federation.newest(15));
-      await this.#in(server, () => server.send(roomId, actor, 'm.room.redaction', undefined, { redacts }));
+      await this.#send(server, actor, 'm.room.redaction', undefined, { redacts });
     }
   }
 
   async #joinerActs(): Promise<void> {
-    const { random, hs2, roomId } = this.#federation;
+    const { random, hs2 } = this.#federation;
     const actor = random.pick([BOB, BOB, BEA]);
     const dice = random.next();
-    let sent: EventId;
-    if (dice < 0.6) sent = await this.say(hs2, actor);
-    else if (dice < 0.8) {
-      const content = { topic: `from hs2 ${random.below(1000)}` };
-      sent = await this.#in(hs2, () => hs2.send(roomId, actor, 'm.room.topic', '', content));
-    } else sent = await this.memberSend(hs2, actor, random.pick(EVERYBODY.slice(1)), random.pick(['leave', 'ban']));
-    this.answered.push(sent);
+    if (dice < 0.6) await this.say(hs2, actor);
+    else if (dice < 0.8) await this.#send(hs2, actor, 'm.room.topic', '', { topic: `from hs2 ${random.below(1000)}` });
+    else await this.memberSend(hs2, actor, random.pick(EVERYBODY.slice(1)), random.pick(['leave', 'ban']));
   }
 
   async #puppetJoins(user: string): Promise<void> {

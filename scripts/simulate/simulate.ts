@@ -74,7 +74,7 @@ function lineOf(result: SimulationResult, ms: number): string {
     `seed ${String(seed).padEnd(10)} v${roomVersion.padEnd(2)} ${String(events).padStart(3)} events ` +
     `${String(rejected).padStart(2)} rejected ${flipped} flipped ${byFull.length} soft-failed by a full join only${names(byFull)} ` +
     (byPartial.length === 0 ? '' : `${byPartial.length} by the partial join only${names(byPartial)} `) +
-    `${crashes} crashes ${result.refusedWrites} writes refused ` +
+    `${crashes} crashes, of residents ${result.residentCrashes}, ${result.refusedWrites} writes refused ` +
     `${(virtualMs / 3_600_000).toFixed(1)} h in ${ms.toFixed(0)} ms  ${traceHash}  ${outcome}\n`
   );
 }
