@@ -77,8 +77,8 @@ export async function compareRooms(
       else
         allowed.push({ eventId: id, name: name(ours, id), softFailedBy: b === 'accepted' ? 'partial' : 'full', why });
     }
-    if (a === 'accepted') held.accepted.add(their);
-    if (b === 'accepted') heldByFull.accepted.add(their);
+    held.take(their, a === 'accepted');
+    heldByFull.take(their, b === 'accepted');
     differences.push(...contextDifferences(ours, theirs, id));
   }
   differences.push(...outlierDifferences(ours, theirs, events));
@@ -168,7 +168,7 @@ function redactionDifferences(
     const redactions = redactionsByTarget.get(id) ?? [];
     const expected = redactions.some((nid) => differing.has(nid))
       ? standing(ours, eventNidOf(ours, id) as EventNid) !== 'rejected' &&
-        redactions.some((nid) => held.accepted.has(nid) && held.mayRedact(nid, theirNid(id)))
+        redactions.some((nid) => held.accepts(nid) && held.mayRedact(nid, theirNid(id)))
       : isRedacted(theirs, id);
     if (isRedacted(ours, id) === expected) return [];
     return [`${name(ours, id)} is ${expected ? 'not ' : ''}redacted and should ${expected ? '' : 'not '}be`];

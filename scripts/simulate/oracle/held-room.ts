@@ -22,22 +22,35 @@ import { bodyOf } from './read-room.js';
 export class HeldRoom {
   readonly #server: RoomServer;
   readonly #room: Room;
-  readonly accepted = new Set<EventNid>();
+  readonly #accepted = new Set<EventNid>();
+  /** What has come by now: nothing is known of what an event follows upon that comes later. */
+  readonly #received = new Set<EventNid>();
 
   constructor(server: RoomServer, room: Room) {
     this.#server = server;
     this.#room = room;
   }
 
+  /** An event has come. */
+  take(nid: EventNid, isAccepted: boolean): void {
+    this.#received.add(nid);
+    if (isAccepted) this.#accepted.add(nid);
+  }
+
+  accepts(nid: EventNid): boolean {
+    return this.#accepted.has(nid);
+  }
+
   /** Accepted events that no accepted one follows upon, also not through what was refused. */
   ends(): ReadonlySet<EventNid> {
     const { store } = this.#server;
-    const ends = new Set(this.accepted);
-    for (const nid of this.accepted) {
+    const ends = new Set(this.#accepted);
+    for (const nid of this.#accepted) {
       const behind = new Set(eventPrevs(store, nid));
       for (const prev of behind) {
         ends.delete(prev);
-        if (!this.accepted.has(prev)) for (const further of eventPrevs(store, prev)) behind.add(further);
+        if (this.#accepted.has(prev) || !this.#received.has(prev)) continue;
+        for (const further of eventPrevs(store, prev)) behind.add(further);
       }
     }
     return ends;
