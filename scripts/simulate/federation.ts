@@ -23,6 +23,7 @@ import { internRoom, loadRoom, putRoom } from '../../src/store/rooms.js';
 import { eventContext } from '../../src/store/timeline.js';
 import type { Random } from '../hq/room/plan/random.js';
 import { randomOf } from '../hq/room/plan/random.js';
+import type { Happening } from './faults.js';
 import { FederationServer } from './federation-server.js';
 import { Disk } from './full-disk.js';
 import type { Answered, Host } from './network.js';
@@ -63,8 +64,9 @@ export interface Intent {
 export class Federation {
   readonly time = new VirtualTime(START_TS);
   readonly random: Random;
-  /** When residents crash is drawn apart, so that it makes no other story. */
-  readonly residentsRandom: Random;
+  readonly #label: string;
+  /** What has gone wrong, and how often. */
+  readonly happened = new Map<Happening, number>();
   readonly network: Network;
   readonly rules: RoomVersionRules;
   readonly hs1: FederationServer;
@@ -81,9 +83,10 @@ export class Federation {
     const label = String(seed);
     this.#folder = folder;
     this.random = randomOf(label, 'scenario');
-    this.residentsRandom = randomOf(label, 'crashes of residents');
+    this.#label = label;
     this.rules = roomVersionRules(this.random.pick(VERSIONS)) as RoomVersionRules;
-    this.network = new Network(this.time, randomOf(label, 'network'), (line) => this.note(line));
+    const count = (what: Happening) => this.count(what);
+    this.network = new Network(this.time, randomOf(label, 'network'), (line) => this.note(line), count);
     const server = (name: ServerName, notaries: ServerName[]) =>
       this.newServer(
         name,
@@ -116,6 +119,15 @@ export class Federation {
     });
     server.keyOf = (origin) => (NAMES.includes(origin) ? keyOf(origin) : undefined);
     return server;
+  }
+
+  /** Random numbers of one purpose, drawn apart so that they make no other story. */
+  randomFor(purpose: string): Random {
+    return randomOf(this.#label, purpose);
+  }
+
+  count(what: Happening, times = 1): void {
+    this.happened.set(what, (this.happened.get(what) ?? 0) + times);
   }
 
   note(line: string): void {

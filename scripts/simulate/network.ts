@@ -9,7 +9,7 @@ import type { FederationClient, RemoteRequest } from '../../src/remote/federatio
 import { FIRST_BYTE_TIMEOUT_MS, IDLE_TIMEOUT_MS } from '../../src/remote/federation-client.js';
 import { RemoteError } from '../../src/remote/remote-error.js';
 import type { Random } from '../hq/room/plan/random.js';
-import type { Fault, FaultRates } from './faults.js';
+import type { Fault, FaultRates, Happening } from './faults.js';
 import { alterAnswer, chooseFault } from './faults.js';
 import type { Life, VirtualTime } from './virtual-time.js';
 
@@ -19,6 +19,18 @@ const DELAY_MS_MAX = 200;
 const PIECE_BYTES_MAX = 3_000;
 /** A longer delay, under the fault `delay`: beyond the patience of some callers. */
 const LONG_DELAY_MS_MAX = 90_000;
+
+/** Faults that a request meets whatever is answered. */
+const BEFORE_ANSWER: ReadonlySet<Fault> = new Set([
+  'drop',
+  'lost-answer',
+  'delay',
+  'duplicate',
+  'hang',
+  'server-error',
+  'too-often',
+  'garbage',
+]);
 
 /** An answer's body, or the refusal. */
 export interface Answered {
@@ -38,6 +50,7 @@ export class Network {
   readonly #time: VirtualTime;
   readonly #random: Random;
   readonly #trace: (line: string) => void;
+  readonly #count: (what: Happening) => void;
   /** No faults where undefined. */
   rates: FaultRates | undefined;
   /** The keys of a server that is down. */
@@ -52,10 +65,11 @@ export class Network {
   onAnswered: (origin: ServerName, to: ServerName, request: RemoteRequest, answer: Answered) => Promise<void> =
     async () => undefined;
 
-  constructor(time: VirtualTime, random: Random, trace: (line: string) => void) {
+  constructor(time: VirtualTime, random: Random, trace: (line: string) => void, count: (what: Happening) => void) {
     this.#time = time;
     this.#random = random;
     this.#trace = trace;
+    this.#count = count;
   }
 
   /** The client of one server. `reliable`: its requests meet no faults and take no time. */
@@ -63,8 +77,10 @@ export class Network {
     return {
       requestJson: async (server, request) => {
         const { body, fault } = await this.#exchange(origin, server, request, reliable);
-        if (fault === 'cut' || fault === 'stall')
+        if (fault === 'cut' || fault === 'stall') {
+          this.#count(fault);
           throw new RemoteError('unreachable', server, 'the connection ended before the answer did');
+        }
         try {
           return JSON.parse(body.toString('utf8')) as JsonValue;
         } catch (error) {
@@ -85,6 +101,7 @@ export class Network {
       request.signal?.throwIfAborted();
       yield body.subarray(at, Math.min(end, at + PIECE_BYTES_MAX));
     }
+    if (fault === 'cut' || fault === 'stall') this.#count(fault);
     if (fault === 'stall') {
       const idleMs = request.idleTimeoutMs ?? IDLE_TIMEOUT_MS;
       await this.#time.sleep(idleMs, request.signal);
@@ -130,6 +147,8 @@ export class Network {
   ): Promise<Answered> {
     const delay = (maxMs: number) => (reliable ? Promise.resolve() : this.#time.sleep(this.#random.below(maxMs)));
     const gone = (what: string) => new RemoteError('unreachable', server, what);
+    // What happens to an answer is counted when it does.
+    if (fault !== undefined && BEFORE_ANSWER.has(fault)) this.#count(fault as Happening);
     await delay(fault === 'delay' ? LONG_DELAY_MS_MAX : DELAY_MS_MAX);
     if (fault === 'hang') return new Promise(() => undefined);
     if (fault === 'drop') throw gone('the request was lost');
@@ -156,7 +175,10 @@ export class Network {
     await this.onAnswered(origin, server, request, answer);
     await delay(DELAY_MS_MAX);
     if (fault === 'lost-answer') throw gone('the answer was lost');
-    return fault === undefined ? answer : alterAnswer(this.#random, fault, request, answer);
+    if (fault === undefined) return answer;
+    const [altered, happened] = alterAnswer(this.#random, fault, origin, request, answer);
+    if (happened !== undefined) this.#count(happened);
+    return altered;
   }
 
   async #ask(origin: ServerName, server: ServerName, request: RemoteRequest): Promise<Answered> {

@@ -10,6 +10,7 @@ import { join } from 'node:path';
 import { eventNidOf } from '../../src/store/events.js';
 import { eventContext } from '../../src/store/timeline.js';
 import { Crash } from './crashing-store.js';
+import type { Happening } from './faults.js';
 import { Federation, HS2 } from './federation.js';
 import { heal } from './heal.js';
 import { whileAlive } from './network.js';
@@ -43,11 +44,8 @@ export interface SimulationResult {
   readonly flipped: number;
   /** The only events on which a full join may differ, each with the reason. */
   readonly allowed: readonly AllowedDifference[];
-  /** Of the joining server, and of the residents. */
-  readonly crashes: number;
-  readonly residentCrashes: number;
-  /** Writes that a full disk did not take, of all servers. */
-  readonly refusedWrites: number;
+  /** What has gone wrong, and how often. */
+  readonly happened: Readonly<Partial<Record<Happening, number>>>;
   /** Store writes of the joining server, all lives together. */
   readonly writes: number;
   readonly virtualMs: number;
@@ -120,6 +118,7 @@ export async function runSimulation(options: SimulationOptions): Promise<Simulat
     rmSync(folder, { recursive: true, force: true });
   }
   problems.push(...federation.bugs);
+  for (const { disk } of [hs1, hs2, hs3]) if (disk.refused > 0) federation.count('full-disk', disk.refused);
   const { trace } = federation;
   return {
     seed: options.seed,
@@ -130,9 +129,7 @@ export async function runSimulation(options: SimulationOptions): Promise<Simulat
     traceHash: hash('sha256', trace.join('\n'), 'hex').slice(0, 16),
     roomVersion: federation.rules.version,
     ...comparison,
-    crashes: scenario.crashed.get(hs2) ?? 0,
-    residentCrashes: [hs1, hs3].reduce((sum, server) => sum + (scenario.crashed.get(server) ?? 0), 0),
-    refusedWrites: hs1.disk.refused + hs2.disk.refused + hs3.disk.refused,
+    happened: Object.fromEntries(federation.happened),
     writes: hs2.writes,
     virtualMs: time.now() - startTs,
   };

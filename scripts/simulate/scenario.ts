@@ -10,6 +10,7 @@ import { MatrixError } from '../../src/kernel/matrix/matrix-error.js';
 import { RemoteError } from '../../src/remote/remote-error.js';
 import { eventIdOfNid } from '../../src/store/events.js';
 import { DiskError } from '../../src/store/folder/store-error.js';
+import type { Random } from '../hq/room/plan/random.js';
 import type { CrashPlan } from './crashing-store.js';
 import { Crash } from './crashing-store.js';
 import { drawRates } from './faults.js';
@@ -50,8 +51,11 @@ export class Scenario {
   readonly answered: (readonly [FederationServer, EventId])[] = [];
   /** Crashes of each server. */
   readonly crashed = new Map<FederationServer, number>();
+  readonly #residentsRandom: Random;
   #isOver = false;
   #txn = 0;
+  /** The newest event that was pushed by each puppet to each server. */
+  readonly #pushed = new Map<string, number>();
   /** An event after which all puppets were in the room. */
   #whenIn: readonly EventId[] = [];
   /** A server that has left, and does not come back. */
@@ -62,6 +66,7 @@ export class Scenario {
   constructor(federation: Federation, crashes: CrashOptions) {
     this.#federation = federation;
     this.#crashes = crashes;
+    this.#residentsRandom = federation.randomFor('crashes of residents');
   }
 
   /** The room before the join; nothing goes wrong yet. */
@@ -96,7 +101,7 @@ export class Scenario {
   async play(): Promise<void> {
     const f = this.#federation;
     const { random, time, hs1, hs2, hs3, network } = f;
-    network.rates = drawRates(random);
+    network.rates = drawRates(random, f.randomFor('forger'));
     if (random.chance(0.8)) network.stateFromTs = time.now() + random.below(STORY_MS);
     for (const server of [hs1, hs2, hs3]) {
       const full = server.disk.draw(STORY_MS);
@@ -155,7 +160,7 @@ export class Scenario {
   #nextPlan(server: FederationServer): CrashPlan | undefined {
     const { hs2 } = this.#federation;
     const isJoiner = server === hs2;
-    const random = isJoiner ? this.#federation.random : this.#federation.residentsRandom;
+    const random = isJoiner ? this.#federation.random : this.#residentsRandom;
     const crashes = this.crashed.get(server) ?? 0;
     const isSpared = this.#crashes.only === true || this.#isOver || crashes >= CRASHES_MAX;
     if (isSpared || !random.chance(isJoiner ? CRASH_SHARE : RESIDENT_CRASH_SHARE)) return undefined;
@@ -167,9 +172,10 @@ export class Scenario {
   }
 
   #restartLater(server: FederationServer): void {
-    const { time, hs2, random, residentsRandom } = this.#federation;
+    const { time, hs2, random } = this.#federation;
     this.crashed.set(server, (this.crashed.get(server) ?? 0) + 1);
-    time.schedule((server === hs2 ? random : residentsRandom).below(MINUTE_MS), () => {
+    this.#federation.count(server === hs2 ? 'joiner-crash' : 'resident-crash');
+    time.schedule((server === hs2 ? random : this.#residentsRandom).below(MINUTE_MS), () => {
       if (server.life !== undefined || server === this.#left) return;
       this.#federation.note(`${server.name} starts again`);
       // While it starts a process may die as well, but then at its first write: that is its last life but one.
@@ -246,6 +252,7 @@ export class Scenario {
     await time.sleep(MINUTE_MS);
     this.#federation.note('hs3 is gone');
     this.#left = hs3;
+    this.#federation.count('server-left');
     hs3.stop();
   }
 
@@ -317,19 +324,27 @@ export class Scenario {
         : undefined;
     const id = await this.#in(hs1, () => f.craft(this.#puppetIntent(sender), prevs, authAt));
     const json = { ...(f.crafted.get(id) as JsonObject) };
-    if (random.chance(0.05)) json.signatures = { [serverNameOf(sender as UserId)]: { 'ed25519:k': 'A'.repeat(86) } };
+    if (random.chance(0.05)) {
+      json.signatures = { [serverNameOf(sender as UserId)]: { 'ed25519:k': 'A'.repeat(86) } };
+      f.count('forged-by-puppet');
+    }
     f.note(`${sender} makes ${id.slice(0, 8)} ${json.type}`);
     const origin = serverNameOf(sender as UserId);
+    const nth = f.crafted.size;
     for (const to of [HS1, HS3, HS2]) {
       if (random.chance(0.3)) continue;
       const delayMs = random.below(random.pick([1000, MINUTE_MS, 5 * MINUTE_MS]));
-      f.time.outside(() => f.time.schedule(delayMs, () => void this.quietly(() => this.#push(origin, to, json))));
+      f.time.outside(() => f.time.schedule(delayMs, () => void this.quietly(() => this.#push(origin, to, json, nth))));
     }
   }
 
-  async #push(origin: ServerName, to: ServerName, pdu: JsonObject): Promise<void> {
+  /** `nth`: place of the event among those that puppets made. */
+  async #push(origin: ServerName, to: ServerName, pdu: JsonObject, nth: number): Promise<void> {
     const { network, time } = this.#federation;
     this.#txn += 1;
+    const newest = this.#pushed.get(`${origin} ${to}`) ?? 0;
+    if (nth < newest) this.#federation.count('reorder');
+    this.#pushed.set(`${origin} ${to}`, Math.max(nth, newest));
     await network.clientOf(origin).requestJson(to, {
       method: 'PUT',
       path: `/_matrix/federation/v1/send/t${this.#txn}`,

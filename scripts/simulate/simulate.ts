@@ -65,7 +65,7 @@ function numberOf(name: string, text: string, max: number): number {
 }
 
 function lineOf(result: SimulationResult, ms: number): string {
-  const { seed, roomVersion, events, rejected, flipped, allowed, crashes, outcome, virtualMs, traceHash } = result;
+  const { seed, roomVersion, events, rejected, flipped, allowed, happened, outcome, virtualMs, traceHash } = result;
   const byFull = allowed.filter(({ softFailedBy }) => softFailedBy === 'full');
   const byPartial = allowed.filter(({ softFailedBy }) => softFailedBy === 'partial');
   const names = (differing: typeof allowed) =>
@@ -74,7 +74,8 @@ function lineOf(result: SimulationResult, ms: number): string {
     `seed ${String(seed).padEnd(10)} v${roomVersion.padEnd(2)} ${String(events).padStart(3)} events ` +
     `${String(rejected).padStart(2)} rejected ${flipped} flipped ${byFull.length} soft-failed by a full join only${names(byFull)} ` +
     (byPartial.length === 0 ? '' : `${byPartial.length} by the partial join only${names(byPartial)} `) +
-    `${crashes} crashes, of residents ${result.residentCrashes}, ${result.refusedWrites} writes refused ` +
+    `${happened['joiner-crash'] ?? 0} crashes, of residents ${happened['resident-crash'] ?? 0}, ` +
+    `${happened['full-disk'] ?? 0} writes refused ${happened.forge ?? 0} forged ` +
     `${(virtualMs / 3_600_000).toFixed(1)} h in ${ms.toFixed(0)} ms  ${traceHash}  ${outcome}\n`
   );
 }

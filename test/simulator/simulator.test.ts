@@ -1,11 +1,14 @@
 /**
- * The simulated federation: fixed seeds for what a run can be, a fresh one, a crash at every few store writes, the same trace twice; and
- * with a rule broken on purpose it must fail. `npm run simulate` runs as many more as one likes.
+ * The simulated federation: fixed seeds for what a run can be and for each fault, a fresh one, a crash at every few store
+ * writes, the same trace twice; and with a rule broken on purpose it must fail. `npm run simulate` runs as many more as one
+ * likes.
  */
 
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { crashEvery } from '../../scripts/simulate/crash-every.js';
-import type { SimulationOptions, SimulationResult } from '../../scripts/simulate/run-simulation.js';
+import type { Happening } from '../../scripts/simulate/faults.js';
+import { HAPPENINGS } from '../../scripts/simulate/faults.js';
+import type { SimulationResult } from '../../scripts/simulate/run-simulation.js';
 import { runSimulation } from '../../scripts/simulate/run-simulation.js';
 
 /** Runs take a second or two of a quiet core. */
@@ -27,6 +30,17 @@ const CRASHING_SEED = 8;
 /** In this one the joining server's disk is full while it joins, and later another's. */
 const FULL_DISK_SEED = 2000041;
 
+/** In these the network does what it does not in the others; with the others they have every fault there is. */
+const FAULTY_SEEDS = [132, 139, 23];
+
+/** In this one the joining server is given forged events. */
+const FORGED_SEEDS = [23];
+
+/** Its room is made full when our users are out of it. */
+const OUT_SEED = 6;
+
+const FIXED_SEEDS = [...FLIPPING_SEEDS, CRASHING_SEED, OUT_SEED, FULL_DISK_SEED, ...FAULTY_SEEDS];
+
 /** Fresh seeds are taken from the clock, below this. */
 const FRESH_SEEDS = 2 ** 31;
 
@@ -35,10 +49,13 @@ const CRASHED_SEED = 35;
 const CRASH_EVERY = 36;
 const CRASHED_RUNS_MIN = 8;
 
-/** Runs one and fails with what somebody needs to run it again. */
-async function run(options: SimulationOptions): Promise<SimulationResult> {
-  const result = await runSimulation(options);
-  const again = `npm run simulate -- --seed ${options.seed} --runs 1 --trace`;
+const results = new Map<number, SimulationResult>();
+
+/** Runs one, unless it has been run, and fails with what somebody needs to run it again. */
+async function run(seed: number): Promise<SimulationResult> {
+  const result = results.get(seed) ?? (await runSimulation({ seed }));
+  results.set(seed, result);
+  const again = `npm run simulate -- --seed ${seed} --runs 1 --trace`;
   expect(result.problems, [again, ...result.trace.slice(-20)].join('\n')).toEqual([]);
   return result;
 }
@@ -53,14 +70,14 @@ describe('a partial join and its resynchronisation, in a federation where things
       [],
       'with two crashes of the joining server and two of residents, in room version 12',
     ],
-    [6, 'compared-out', 0, [], 'whose room is made full when our users are out of it'],
+    [OUT_SEED, 'compared-out', 0, [], 'whose room is made full when our users are out of it'],
   ])(
     'ends as a full join that received the same events: seed %i, %s, %i flipped, but for %o, %s',
     async (seed, outcome, flipped, names) => {
-      const result = await run({ seed });
+      const result = await run(seed);
       expect(result.outcome).toBe(outcome);
       expect(result.flipped).toBe(flipped);
-      if (seed === CRASHING_SEED) expect([result.crashes, result.residentCrashes]).toEqual([2, 2]);
+      if (seed === CRASHING_SEED) expect(result.happened).toMatchObject({ 'joiner-crash': 2, 'resident-crash': 2 });
       const expected = names.map((name) => ({ name, softFailedBy: 'full', why: 'while-partial' }));
       expect(result.allowed).toMatchObject(expected);
       expect(result.allowed).toHaveLength(names.length);
@@ -68,11 +85,24 @@ describe('a partial join and its resynchronisation, in a federation where things
   );
 
   it('ends so for a seed that has never been run', async () => {
-    await run({ seed: Date.now() % FRESH_SEEDS });
+    await run(Date.now() % FRESH_SEEDS);
   });
 
   it('ends so where a server cannot write for a while, its disk being full', async () => {
-    expect((await run({ seed: FULL_DISK_SEED })).refusedWrites).toBeGreaterThan(10);
+    expect((await run(FULL_DISK_SEED)).happened['full-disk']).toBeGreaterThan(10);
+  });
+
+  it.each(FAULTY_SEEDS)('ends so where the network is at its worst: seed %i', async (seed) => {
+    await run(seed);
+  });
+
+  it('has met, in these stories, each fault that there is', async () => {
+    const counts = new Map<Happening, number>(HAPPENINGS.map((what) => [what, 0]));
+    for (const seed of FIXED_SEEDS)
+      for (const [what, times] of Object.entries((await run(seed)).happened))
+        counts.set(what as Happening, (counts.get(what as Happening) ?? 0) + times);
+    expect([...counts].filter(([, times]) => times === 0)).toEqual([]);
+    expect(counts.size).toBe(HAPPENINGS.length);
   });
 
   it('ends so whichever store write of the joining server was its last, before its commit and after it', async () => {
@@ -80,7 +110,7 @@ describe('a partial join and its resynchronisation, in a federation where things
     for await (const { atWrite, when, result } of crashEvery({ seed: CRASHED_SEED, every: CRASH_EVERY, from: 24 })) {
       const again = `npm run simulate -- --seed ${CRASHED_SEED} --runs 1 --crash-at ${atWrite}${when === 'after-commit' ? ' --after-commit' : ''}`;
       expect(result.problems, [again, ...result.trace.slice(-20)].join('\n')).toEqual([]);
-      expect(result.crashes, `write ${atWrite} was reached`).toBe(1);
+      expect(result.happened['joiner-crash'], `write ${atWrite} was reached`).toBe(1);
       runs += 1;
     }
     expect(runs).toBeGreaterThan(CRASHED_RUNS_MIN);
@@ -93,7 +123,7 @@ describe('a partial join and its resynchronisation, in a federation where things
     ];
     expect(second.trace).toEqual(first.trace);
     expect(second.traceHash).toBe(first.traceHash);
-    expect(Math.min(first.crashes, first.residentCrashes)).toBeGreaterThan(0);
+    expect(first.happened['joiner-crash']).toBeGreaterThan(0);
   });
 });
 
@@ -121,6 +151,7 @@ describe('the simulator', { timeout: RUN_MS }, () => {
     vi.doUnmock('/src/partial-state/put-verdict.ts');
     vi.doUnmock('/src/kernel/event-auth/check-auth-rules.ts');
     vi.doUnmock('/src/room/receive-pdus.ts');
+    vi.doUnmock('/src/kernel/signatures/verify-pdu.ts');
     vi.resetModules();
   });
 
@@ -140,6 +171,16 @@ describe('the simulator', { timeout: RUN_MS }, () => {
           : (receivePdus as (...all: unknown[]) => unknown)(server, origin, ...rest),
     }));
     expect(problems.join('\n')).toMatch(/the last message, never came in/);
+  });
+
+  it('fails when the joining server believes forged signatures', async () => {
+    const problems = await problemsWhereBroken(FORGED_SEEDS, 'kernel/signatures/verify-pdu', (original) => ({
+      verifyPdu: (...values: unknown[]) => {
+        const verified = (original.verifyPdu as (...all: unknown[]) => Record<string, unknown>)(...values);
+        return verified.code === 'bad-signature' ? { ...verified, outcome: 'verified', redacted: false } : verified;
+      },
+    }));
+    expect(problems.join('\n')).toMatch(/is served with a signature that is not its sender's/);
   });
 
   it('fails when the authorization rules allow everything, though a full join allows it as well', async () => {

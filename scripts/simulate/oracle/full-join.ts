@@ -21,6 +21,7 @@ import { FederationServer } from '../federation-server.js';
 import { Disk } from '../full-disk.js';
 import type { Comparison } from './compare-rooms.js';
 import { compareRooms } from './compare-rooms.js';
+import { forgedEvents } from './forged-events.js';
 import { invariants } from './invariants.js';
 import { bodyOf, describe, name } from './read-room.js';
 
@@ -86,7 +87,7 @@ export async function compareWithFullJoin(
       const compared = await federation.settle(() =>
         time.within(full.running.life, () => compareRooms(federation, full, events)),
       );
-      const broken = invariants(federation, hs2.loadRoom(roomId) as Room);
+      const broken = [...invariants(federation, hs2.loadRoom(roomId) as Room), ...forgedEvents(federation)];
       return { ...compared, differences: [...broken, ...compared.differences] };
     };
     const compared = await compare();
