@@ -20,15 +20,9 @@ import type { Federation } from '../federation.js';
 import { HS2 } from '../federation.js';
 import type { FederationServer } from '../federation-server.js';
 import { HeldRoom } from './held-room.js';
-import type { Standing } from './read-room.js';
 import { name, standing, stateOf } from './read-room.js';
-
-/**
- * Why a verdict may be another than a full join's: it came `while-partial`, when nothing is soft-failed; it is a join of ours
- * that a resident took (`own-join`), and whoever hears of it later than of something else may soft-fail it; or it
- * `rests-on` the current state that the earlier ones made.
- */
-export type AllowedWhy = 'while-partial' | 'own-join' | 'rests-on';
+import type { AllowedWhy } from './why-allowed.js';
+import { whyAllowed } from './why-allowed.js';
 
 /** An event that was accepted by one of the two and soft-failed by the other, as it must. */
 export interface AllowedDifference {
@@ -71,8 +65,13 @@ export async function compareRooms(
     if (a === 'rejected') rejected += 1;
     if (hs2.rejectedAtFirst.get(our) !== (a === 'rejected')) flipped += 1;
     if (a !== b) {
-      const expected = [await held.softFails(their), await heldByFull.softFails(their)] as const;
-      const why = whyAllowed(federation, our, [a, b], expected, allowed.length > 0);
+      const why = whyAllowed({
+        standings: [a, b],
+        softFails: [await held.softFails(their), await heldByFull.softFails(their)],
+        whilePartial: hs2.decidedWhilePartial.has(our),
+        ownJoin: isOwnJoin(ours, our),
+        differsBefore: allowed.length > 0,
+      });
       if (why === undefined) differences.push(`${name(ours, id)} is ${a}, a full join has it ${b}`);
       else
         allowed.push({ eventId: id, name: name(ours, id), softFailedBy: b === 'accepted' ? 'partial' : 'full', why });
@@ -92,23 +91,6 @@ export async function compareRooms(
     differences.push(`${key} is ${a && name(ours, a)} and should be ${b && name(theirs, b)}, ${here}`);
   }
   return { differences, allowed, events: events.length, rejected, flipped };
-}
-
-/** Why the standings of one event may differ; undefined where they must not. `expected`: whether each must soft-fail it. */
-function whyAllowed(
-  { hs2 }: Federation,
-  our: EventNid,
-  [a, b]: readonly [Standing, Standing],
-  [oursSoftFails, theirsSoftFails]: readonly [boolean, boolean],
-  rests: boolean,
-): AllowedWhy | undefined {
-  if (a === 'accepted' && b === 'soft-failed' && theirsSoftFails) {
-    if (hs2.decidedWhilePartial.has(our)) return 'while-partial';
-    if (isOwnJoin(hs2.store, our)) return 'own-join';
-    return rests && !oursSoftFails ? 'rests-on' : undefined;
-  }
-  const isReverse = a === 'soft-failed' && b === 'accepted' && oursSoftFails && !theirsSoftFails;
-  return isReverse && rests && !hs2.decidedWhilePartial.has(our) ? 'rests-on' : undefined;
 }
 
 function isOwnJoin(reader: StoreReader, nid: EventNid): boolean {
