@@ -36,11 +36,11 @@ import { loadRoom, loadRoomByNid } from '../../src/store/rooms.js';
 import { putServerKey } from '../../src/store/server-keys.js';
 import { inlinePool } from '../../src/workers/inline-pool.js';
 import type { Random } from '../hq/room/plan/random.js';
-import type { CrashingStore, CrashPlan } from './crashing-store.js';
-import { Crash, openCrashingStore } from './crashing-store.js';
-import type { Disk } from './full-disk.js';
 import type { Answered, Host } from './network.js';
 import { announceDeath } from './network.js';
+import type { CrashingStore, CrashPlan } from './store/crashing-store.js';
+import { Crash, openCrashingStore } from './store/crashing-store.js';
+import type { Disk } from './store/full-disk.js';
 import type { Life, VirtualTime } from './virtual-time.js';
 
 /** Longest time that a job waits for a thread, in milliseconds. */

@@ -25,9 +25,9 @@ import type { Random } from '../hq/room/plan/random.js';
 import { randomOf } from '../hq/room/plan/random.js';
 import type { Happening } from './faults.js';
 import { FederationServer } from './federation-server.js';
-import { Disk } from './full-disk.js';
 import type { Answered, Host } from './network.js';
 import { Network } from './network.js';
+import { Disk } from './store/full-disk.js';
 import { VirtualTime } from './virtual-time.js';
 
 export const START_TS = 1_700_000_000_000;

@@ -9,7 +9,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { eventNidOf } from '../../src/store/events.js';
 import { eventContext } from '../../src/store/timeline.js';
-import { Crash } from './crashing-store.js';
 import type { Happening } from './faults.js';
 import { Federation, HS2 } from './federation.js';
 import { heal } from './heal.js';
@@ -19,6 +18,7 @@ import type { Probe } from './oracle/full-join.js';
 import { compareWithFullJoin } from './oracle/full-join.js';
 import type { CrashOptions } from './scenario.js';
 import { Scenario } from './scenario.js';
+import { Crash } from './store/crashing-store.js';
 
 export interface SimulationOptions extends CrashOptions {
   readonly seed: number;

@@ -11,13 +11,13 @@ import { RemoteError } from '../../src/remote/remote-error.js';
 import { eventIdOfNid } from '../../src/store/events.js';
 import { DiskError } from '../../src/store/folder/store-error.js';
 import type { Random } from '../hq/room/plan/random.js';
-import type { CrashPlan } from './crashing-store.js';
-import { Crash } from './crashing-store.js';
 import { drawRates } from './faults.js';
 import type { Federation, Intent } from './federation.js';
 import { ALICE, BEA, BOB, HS1, HS2, HS3, MINUTE_MS, MOD, PUPPETS } from './federation.js';
 import type { FederationServer } from './federation-server.js';
 import { onDeath } from './network.js';
+import type { CrashPlan } from './store/crashing-store.js';
+import { Crash } from './store/crashing-store.js';
 
 const HS1_USERS = [ALICE, MOD, '@ann:hs1', '@abe:hs1'];
 const HS3_USERS = ['@carol:hs3', '@dave:hs3'];

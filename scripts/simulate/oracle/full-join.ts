@@ -18,7 +18,7 @@ import { randomOf } from '../../hq/room/plan/random.js';
 import type { Federation } from '../federation.js';
 import { HS1, HS2, HS3, keyOf, MINUTE_MS, PUPPETS } from '../federation.js';
 import { FederationServer } from '../federation-server.js';
-import { Disk } from '../full-disk.js';
+import { Disk } from '../store/full-disk.js';
 import type { Comparison } from './compare-rooms.js';
 import { compareRooms } from './compare-rooms.js';
 import { forgedEvents } from './forged-events.js';

@@ -9,10 +9,10 @@
 
 import { copyFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import type { EventNid } from '../../src/store/nids.js';
-import type { Store, StoreWriter } from '../../src/store/open-store.js';
-import { openStore } from '../../src/store/open-store.js';
-import type { Life, VirtualTime } from './virtual-time.js';
+import type { EventNid } from '../../../src/store/nids.js';
+import type { Store, StoreWriter } from '../../../src/store/open-store.js';
+import { openStore } from '../../../src/store/open-store.js';
+import type { Life, VirtualTime } from '../virtual-time.js';
 
 /** Longest wait of a background write, in milliseconds. */
 const BACKGROUND_MS_MAX = 5;

@@ -3,8 +3,8 @@
  * it cannot commit, and whoever made them is told so.
  */
 
-import { DiskError } from '../../src/store/folder/store-error.js';
-import type { Random } from '../hq/room/plan/random.js';
+import { DiskError } from '../../../src/store/folder/store-error.js';
+import type { Random } from '../../hq/room/plan/random.js';
 
 /** How often one of the three servers has a full disk in its story. */
 const FULL_DISK_SHARE = 0.3;
