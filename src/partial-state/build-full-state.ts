@@ -11,8 +11,8 @@ import { judgeEvents } from '../room/intake/judge-events.js';
 import { placeState } from '../room/intake/place-state.js';
 import type { RoomServer } from '../room/room-server.js';
 import { recordAuthNids } from '../store/event-record.js';
-import { Verdict } from '../store/event-status.js';
-import type { StateGroupNid } from '../store/nids.js';
+import { eventVerdict, Verdict } from '../store/event-status.js';
+import type { EventNid, StateGroupNid } from '../store/nids.js';
 import { NO_EVENT } from '../store/nids.js';
 import type { Room } from '../store/rooms.js';
 import { isPartialStateEvent } from '../store/rooms.js';
@@ -48,7 +48,6 @@ export async function buildFullState(
 
 /** Judges what is not judged yet. How many events were dropped because they name auth events that the list does not. */
 async function judgeListed(server: RoomServer, room: Room, listed: ListedState): Promise<number> {
-  const records = server.store.tables.event_record_by_nid;
   const unjudged: number[] = [];
   for (const [position, verdict] of listedVerdicts(server, listed).entries()) {
     if (verdict === Verdict.unjudged) unjudged.push(nidAt(listed, position));
@@ -58,13 +57,28 @@ async function judgeListed(server: RoomServer, room: Room, listed: ListedState):
   const judgements = await judgeEvents(server, room, nids, 'bulk', (checked) => {
     stage.done = checked;
   });
-  const unlisted = judgements.refusals.filter(({ nid, code }) => {
-    const record = code === 'auth-event-missing' ? records.getBinaryFast(nid) : undefined;
-    return record !== undefined && recordAuthNids(record).includes(NO_EVENT);
-  });
+  const unlisted = restingOnUnlisted(server, listed, judgements);
   server.store.write((writer) => applyJudgements(writer, room, nids, judgements));
   countRefusals(server, room, judgements);
-  return unlisted.length;
+  return unlisted;
+}
+
+/**
+ * How many events lack an auth event that the list does not name. Such a one may have a number from an earlier list, and
+ * may even be stored and not judged.
+ */
+function restingOnUnlisted({ store }: RoomServer, listed: ListedState, { refusals }: Judgements): number {
+  const lacking: (readonly EventNid[])[] = [];
+  for (const { nid, code } of refusals) {
+    const record = code === 'auth-event-missing' ? store.tables.event_record_by_nid.getBinaryFast(nid) : undefined;
+    if (record !== undefined) lacking.push(recordAuthNids(record) as EventNid[]);
+  }
+  const unlisted = new Set<EventNid>();
+  for (const nid of lacking.flat())
+    if (nid === NO_EVENT || eventVerdict(store, nid) <= Verdict.unjudged) unlisted.add(nid);
+  for (let position = 0; position < listed.count && unlisted.size > 0; position++)
+    unlisted.delete(nidAt(listed, position));
+  return lacking.filter((authNids) => authNids.some((nid) => unlisted.has(nid))).length;
 }
 
 /**

@@ -128,6 +128,35 @@ describe('a list of state that is none', () => {
     expect(joiner.members(room)).toEqual(room.members());
   });
 
+  it('because it leaves out what its events rest on, though another list had named that: none is lost', async () => {
+    const room = makeRoom();
+    const first = ids(room.pdu(room.id('m.room.member', CAROL)).auth_events);
+    const carolsFirst = first.find((id) => room.pdu(id).state_key === CAROL) as EventId;
+    await joiner.join(room, 'hs1');
+    // hs1 lists it, so that it has a number here, and does not give it; hs3 does not even list it.
+    const withheld = altered((answer) => ({
+      ...answer,
+      auth_chain: pdus(answer.auth_chain).filter((pdu) => pdu !== room.pdu(carolsFirst)),
+    }));
+    const unlisted = altered((list) => ({
+      ...list,
+      auth_chain_ids: ids(list.auth_chain_ids).filter((id) => id !== carolsFirst),
+    }));
+    resident.script = ({ server, endpoint, uri }) => {
+      if (endpoint === 'event' && decodeURIComponent(uri).endsWith(carolsFirst)) return answers('no', 404);
+      if (server === 'hs1') return endpoint === 'state' ? withheld : undefined;
+      return endpoint === 'state_ids' ? unlisted : undefined;
+    };
+    expect(await joiner.resync(room)).toEqual([false]);
+    expect(failures.slice(0, 2)).toEqual([
+      expect.stringMatching(/1 listed events did not come/),
+      expect.stringMatching(/1 events rest on auth events that it does not list/),
+    ]);
+    resident.script = () => undefined;
+    expect(await joiner.resync(room)).toEqual([true]);
+    expect(joiner.members(room)).toEqual(room.members());
+  });
+
   it('and was stored from a server that broke off leaves nothing behind that harms the next one', async () => {
     const room = makeRoom();
     const first = ids(room.pdu(room.id('m.room.member', CAROL)).auth_events);
