@@ -11,7 +11,9 @@ import { SplitError } from '../remote/split-response.js';
 import type { FillGap } from '../room/fetch-missing.js';
 import { RoomProgress } from '../room/room-progress.js';
 import type { RoomServer } from '../room/room-server.js';
+import { eventNidOf } from '../store/events.js';
 import type { Room } from '../store/rooms.js';
+import { changeStateGroup, EMPTY_STATE_GROUP, internStateKey } from '../store/state-groups.js';
 import { eventContext, putEventContext } from '../store/timeline.js';
 import { stateAroundEvent } from './state-around-event.js';
 
@@ -40,6 +42,10 @@ export function createFillGap(server: RoomServer): FillGap {
 
 /** Stores the state around `prev`. Throws RemoteError when `via` does not have it. */
 async function fillGap(server: RoomServer, room: Room, via: ServerName, prev: EventId): Promise<void> {
+  if (eventNidOf(server.store, prev) === room.createNid) {
+    standOnCreate(server, room);
+    return;
+  }
   // A resync of the same room may be under way: its progress is not this one's.
   const progress = new RoomProgress(server.clock);
   const aside: RoomServer = { ...server, progressOf: () => progress };
@@ -54,4 +60,14 @@ async function fillGap(server: RoomServer, room: Room, via: ServerName, prev: Ev
     if (!(error instanceof SplitError || error instanceof RangeError)) throw error;
     throw new RemoteError('malformed', via, `the state at ${prev}: ${error.message}`, { cause: error });
   }
+}
+
+/** Nothing was before the create event, and a list of no state is no answer: nobody is asked. */
+function standOnCreate({ store }: RoomServer, { nid, createNid }: Room): void {
+  store.write((writer) => {
+    if (eventContext(writer, createNid) !== undefined) return;
+    const place = internStateKey(writer, nid, 'm.room.create', '');
+    const after = changeStateGroup(writer, EMPTY_STATE_GROUP, [[place, createNid]]);
+    putEventContext(writer, createNid, { before: EMPTY_STATE_GROUP, after });
+  });
 }

@@ -53,6 +53,31 @@ function verdictOf(eventId: EventId) {
   return nid === undefined ? Verdict.none : eventVerdict(joiner.store, nid);
 }
 
+/** The ID of an event of the resident's state. */
+function stateId(type: string, key: string): EventId {
+  const room = loadRoom(resident.store, ROOM) as Room;
+  return eventIdOfNid(resident.store, stateEvent(resident.store, room.nid, room.currentGroup, type, key));
+}
+
+function messageOfCarol(prevs: readonly EventId[]): SignedEvent {
+  const rules = roomVersionRules('11');
+  if (rules === undefined) throw new Error('no room version 11');
+  return hashAndSignPdu(
+    rules,
+    {
+      type: 'm.room.message',
+      room_id: ROOM,
+      sender: CAROL,
+      content: { body: 'hello' },
+      auth_events: [stateId('m.room.create', ''), stateId('m.room.power_levels', ''), stateId('m.room.member', CAROL)],
+      prev_events: [...prevs],
+      depth: 99,
+      origin_server_ts: NOW,
+    },
+    HS3_KEY,
+  );
+}
+
 /** More forks than gaps are filled, each with a gap behind it, and an event that brings them together. */
 async function forksWithGaps(): Promise<{ events: JsonObject[]; pushed: SignedEvent }> {
   const ids: EventId[] = [];
@@ -60,25 +85,7 @@ async function forksWithGaps(): Promise<{ events: JsonObject[]; pushed: SignedEv
   // Every other one is withheld, so that each of the others has a gap behind it.
   const returned = ids.filter((_id, n) => n % 2 === 1);
   const events = await Promise.all(returned.map(pduOf));
-  const rules = roomVersionRules('11');
-  if (rules === undefined) throw new Error('no room version 11');
-  const room = loadRoom(resident.store, ROOM) as Room;
-  const stateId = (type: string, key: string) =>
-    eventIdOfNid(resident.store, stateEvent(resident.store, room.nid, room.currentGroup, type, key));
-  const pushed = hashAndSignPdu(
-    rules,
-    {
-      type: 'm.room.message',
-      room_id: ROOM,
-      sender: CAROL,
-      content: { body: 'brings forks together' },
-      auth_events: [stateId('m.room.create', ''), stateId('m.room.power_levels', ''), stateId('m.room.member', CAROL)],
-      prev_events: returned,
-      depth: 99,
-      origin_server_ts: NOW,
-    },
-    HS3_KEY,
-  );
+  const pushed = messageOfCarol(returned);
   return { events, pushed };
 }
 
@@ -109,6 +116,24 @@ describe('a gap behind an event that get_missing_events returned', () => {
     const pushedNid = eventNidOf(joiner.store, pushed);
     expect(pushedNid && isPartialStateEvent(joiner.store, nid, pushedNid)).toBe(false);
     expect(joiner.room().residency).toBe('partial-state');
+    expect(await joiner.resync()).toBe(true);
+  });
+
+  it('is filled by what we have where it is the create event: nothing was before that', async () => {
+    const carol = stateId('m.room.member', CAROL);
+    const pushed = messageOfCarol([carol]);
+    // All that there was before it: the oldest of these follows upon the create event.
+    const keys = [
+      ['m.room.member', '@alice:hs1'],
+      ['m.room.power_levels', ''],
+      ['m.room.join_rules', ''],
+      ['m.room.name', ''],
+    ] as const;
+    await answerMissing(...keys.map(([type, key]) => stateId(type, key)), carol);
+    joiner.asked.length = 0;
+    expect([...(await joiner.receive(HS1, pushed.json))]).toEqual([[pushed.eventId, {}]]);
+    expect(joiner.asked.filter((line) => line.includes('state_ids'))).toEqual([]);
+    expect(verdictOf(pushed.eventId)).toBe(Verdict.accepted);
     expect(await joiner.resync()).toBe(true);
   });
 
