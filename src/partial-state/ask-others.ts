@@ -9,7 +9,7 @@
 
 import { eventKeyOf } from '../kernel/matrix/event-key.js';
 import type { EventId, ServerName } from '../kernel/matrix/ids.js';
-import { RemoteError } from '../remote/remote-error.js';
+import { isPassing, RemoteError } from '../remote/remote-error.js';
 import { requestEvent } from '../remote/state-requests.js';
 import { removeEvent } from '../room/intake/apply-judgements.js';
 import type { IngestRefusal } from '../room/intake/ingest-events.js';
@@ -24,8 +24,11 @@ import { positionOf } from '../workers/event-index.js';
 import type { ListedState } from './list-state.js';
 import { idAt, listedVerdicts, nidAt } from './list-state.js';
 
-/** Other servers that are asked: each may be down or lie as well. */
+/** Other servers that answer about events of one kind, each of which may lie as well; and that are tried for it. */
 export const OTHERS_ASKED_MAX = 3;
+export const OTHERS_TRIED_MAX = 10;
+/** Attempts that fail because none of them answers; then the events are left out: the others may be gone for good. */
+export const DOUBTFUL_ATTEMPTS_MAX = 3;
 /** Events of one kind that are asked for one by one. */
 export const EVENTS_ASKED_MAX = 200;
 /** Of more than that, so many: where one in ten was spoilt, eighteen attempts in twenty find one that was. */
@@ -35,6 +38,9 @@ const EVENT_WAIT_MS = 10_000;
 /** Requests at once. */
 const REQUESTS_MAX = 16;
 
+/** Most of these are of servers that are gone for good: no reason to wait for the others. */
+const KEYLESS = 'with signatures by keys that cannot be had';
+
 /** What is wrong with events, and which. */
 interface Suspects {
   readonly what: string;
@@ -43,7 +49,7 @@ interface Suspects {
 
 /**
  * Asks others for listed events that `via` gave in a bad form, and stores what is good. Throws RemoteError when there are
- * too many of them to be asked for and some are good elsewhere.
+ * too many of them to be asked for and some are good elsewhere, and at first also when none of the others answers.
  */
 export async function askOthers(
   server: RoomServer,
@@ -53,17 +59,24 @@ export async function askOthers(
   dropped: readonly IngestRefusal[],
   signal: AbortSignal,
 ): Promise<void> {
-  const others = new Set(otherServers(server, room, via));
-  if (others.size === 0) return;
+  const others = otherServers(server, room, via);
+  /** Those that are down are waited for once. */
+  const gone = new Set<ServerName>();
   for (const { what, positions } of suspectsIn(server, room, listed, dropped)) {
     const asked = positions.length > EVENTS_ASKED_MAX ? sample(server, positions) : positions;
     let left = asked;
+    let answers = 0;
     for (const other of others) {
-      if (left.length === 0) break;
+      if (left.length === 0 || answers === OTHERS_ASKED_MAX) break;
+      if (gone.has(other)) continue;
       const answered = await askOne(server, other, room, listed, left, signal);
-      // One that is down is waited for once.
-      if (!answered.isThere) others.delete(other);
+      if (answered.isThere) answers += 1;
+      else gone.add(other);
       left = answered.left;
+    }
+    if (left.length > 0 && answers === 0 && what !== KEYLESS && others.length > 0 && mayFail(server, room)) {
+      forget(server, listed, positions);
+      throw new RemoteError('unreachable', via, `state: ${left.length} events came ${what}, and nobody else answers`);
     }
     if (left.length === asked.length || asked.length === positions.length) continue;
     forget(server, listed, positions);
@@ -74,6 +87,11 @@ export async function askOthers(
       `state: ${positions.length} events came ${what}, and of ${asked.length} of them others have ${found} that are good`,
     );
   }
+}
+
+/** Whether the room has had few enough attempts for one more to fail because nobody could be asked. */
+function mayFail({ store }: RoomServer, room: Room): boolean {
+  return (loadPartialState(store, room.nid)?.attempts ?? 0) < DOUBTFUL_ATTEMPTS_MAX;
 }
 
 /** Events that are missing for their form, those without a key apart (there may be thousands), and the redacted ones. */
@@ -97,7 +115,7 @@ function suspectsIn(
   }
   return [
     { what: 'in a form that does not verify', positions: spoilt },
-    { what: 'with signatures by keys that cannot be had', positions: keyless },
+    { what: KEYLESS, positions: keyless },
     { what: 'with content that is not what was hashed', positions: redacted },
   ];
 }
@@ -115,7 +133,7 @@ function otherServers({ store, serverName }: RoomServer, room: Room, via: Server
   const row = loadPartialState(store, room.nid);
   const known = [...joinedServers(store, room.nid)].map(([name]) => name);
   const named = row === undefined ? known : [row.joinedVia, ...known, ...row.servers];
-  return [...new Set(named)].filter((name) => name !== via && name !== serverName).slice(0, OTHERS_ASKED_MAX);
+  return [...new Set(named)].filter((name) => name !== via && name !== serverName).slice(0, OTHERS_TRIED_MAX);
 }
 
 /** Asks one server for these events and stores them. Those that are still not good, and whether it answers at all. */
@@ -143,7 +161,7 @@ async function askOne(
       } catch (error) {
         if (!(error instanceof RemoteError)) throw error;
         // It does not have this one, or does not answer at all.
-        isGone ||= error.kind !== 'refused' && error.kind !== 'malformed';
+        isGone ||= isPassing(error) || error.kind === 'address-refused';
       }
     }
   });

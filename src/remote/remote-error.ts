@@ -46,3 +46,8 @@ export class RemoteError extends Error {
     this.retryAfterMs = details.retryAfterMs;
   }
 }
+
+/** Whether the same request may be answered in a while. */
+export function isPassing({ kind, status = 0 }: RemoteError): boolean {
+  return kind === 'unreachable' || kind === 'timeout' || status === 429 || status >= 500;
+}

@@ -9,7 +9,7 @@ import type { EventId, RoomId, ServerName } from '../kernel/matrix/ids.js';
 import type { JsonObject } from '../kernel/matrix/json.js';
 import { parseJsonObject } from '../kernel/matrix/parse-json.js';
 import { parsePdu } from '../kernel/matrix/parse-pdu.js';
-import { RemoteError } from '../remote/remote-error.js';
+import { isPassing, RemoteError } from '../remote/remote-error.js';
 import { eventVerdict, Verdict } from '../store/event-status.js';
 import { eventIdOfNid, eventNidOf } from '../store/events.js';
 import type { EventNid } from '../store/nids.js';
@@ -164,9 +164,4 @@ async function receiveOne(
   const { code = 'dropped', reason: error = 'dropped' } = accepted;
   refused.push({ eventId, code, reason: error });
   return mayPass ? { error, mayPass } : { error };
-}
-
-/** Whether the same request may be answered in a while. */
-function isPassing({ kind, status = 0 }: RemoteError): boolean {
-  return kind === 'unreachable' || kind === 'timeout' || status === 429 || status >= 500;
 }

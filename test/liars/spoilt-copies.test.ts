@@ -4,12 +4,12 @@ import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { EventId, UserId } from '../../src/kernel/matrix/ids.js';
 import type { JsonObject } from '../../src/kernel/matrix/json.js';
-import { EVENTS_ASKED_MAX } from '../../src/partial-state/ask-others.js';
+import { DOUBTFUL_ATTEMPTS_MAX, EVENTS_ASKED_MAX } from '../../src/partial-state/ask-others.js';
 import { joinRoom } from '../../src/room/join/join-room.js';
 import { eventNidOf, loadEvent } from '../../src/store/events.js';
 import { loadRoom } from '../../src/store/rooms.js';
 import type { Act, ScriptedResident } from '../support/scripted-resident.js';
-import { altered, answersJson, startScriptedResident } from '../support/scripted-resident.js';
+import { altered, answers, answersJson, startScriptedResident } from '../support/scripted-resident.js';
 import { ROOM_NOW, ScriptedRoom } from '../support/scripted-room.js';
 import { BOB, bounded, LoopbackJoiner } from './loopback-joiner.js';
 
@@ -138,6 +138,41 @@ describe('an event that one server spoils', () => {
       expect([contentOf(room, last), joiner.refusal(room, last)]).toEqual([{ membership: 'join' }, undefined]);
     },
   );
+});
+
+describe('an event that one server spoils while no other answers', () => {
+  function spoil(room: ScriptedRoom, isOtherUp: () => boolean): EventId {
+    const spoilt = room.id('m.room.member', '@dave:hs3');
+    resident.script = ({ server, endpoint, uri }) => {
+      if (server === 'hs3') return isOtherUp() ? undefined : answers('down for repairs', 503);
+      return endpoint === 'state' || (endpoint === 'event' && decodeURIComponent(uri).endsWith(spoilt))
+        ? changed((pdu) => pdu === room.pdu(spoilt), unsigned)
+        : undefined;
+    };
+    return spoilt;
+  }
+
+  it('keeps the room partial until one does, and is then taken in', async () => {
+    const room = makeRoom();
+    await joiner.join(room, 'hs1');
+    let isUp = false;
+    const spoilt = spoil(room, () => isUp);
+    expect(await joiner.resync(room)).toEqual([false]);
+    expect(failures[0]).toMatch(/1 events came in a form that does not verify, and nobody else answers/);
+    isUp = true;
+    expect(await joiner.resync(room)).toEqual([true]);
+    expect([joiner.verdict(spoilt), joiner.members(room)]).toEqual(['accepted', room.members()]);
+  });
+
+  it('is left out after some attempts: the others may be gone for good', async () => {
+    const room = makeRoom();
+    await joiner.join(room, 'hs1');
+    const spoilt = spoil(room, () => false);
+    for (let attempt = 0; attempt < DOUBTFUL_ATTEMPTS_MAX; attempt++)
+      expect(await joiner.resync(room)).toEqual([false]);
+    expect(await joiner.resync(room)).toEqual([true]);
+    expect([joiner.verdict(spoilt), joiner.refusal(room, spoilt)?.verdict]).toEqual(['none', 'dropped']);
+  });
 });
 
 describe('a server that drips events', () => {
