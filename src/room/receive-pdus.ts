@@ -14,7 +14,7 @@ import { eventVerdict, Verdict } from '../store/event-status.js';
 import { eventIdOfNid, eventNidOf } from '../store/events.js';
 import type { EventNid } from '../store/nids.js';
 import type { Room } from '../store/rooms.js';
-import { loadRoom } from '../store/rooms.js';
+import { hasRefusals, loadRoom } from '../store/rooms.js';
 import { acceptEvent } from './accept-event.js';
 import { isServerAllowed } from './access/server-acl.js';
 import type { FillGap } from './fetch-missing.js';
@@ -26,6 +26,9 @@ import type { IngestRefusal } from './intake/ingest-events.js';
 import { ingestPdus } from './intake/ingest-pdus.js';
 import { nameOfPdu, namesOfPdu } from './intake/name-pdu.js';
 import type { RoomServer } from './room-server.js';
+
+/** With so many refusals in a room, what is pushed and dropped is told by the log alone: whoever pushes could fill the disk. */
+export const PUSHED_REFUSALS_MAX = 2_000;
 
 /** What a transaction answers for one PDU; nothing for one that was taken in, rejected ones included. */
 export interface PduAnswer {
@@ -119,6 +122,7 @@ async function noteDropped(
     { room: room.roomId, origin, events: refused.length, event: first?.eventId, error: first?.reason },
     'pushed events were dropped',
   );
+  if (hasRefusals(store, room.nid, PUSHED_REFUSALS_MAX)) return;
   // In the background: nothing follows from what a crash may lose here.
   await store.writeInBackground((writer) => {
     const open = refused.filter(({ eventId }) => {

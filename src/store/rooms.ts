@@ -202,3 +202,9 @@ export function* refusals(reader: StoreReader, room: RoomNid): Generator<readonl
     yield [(key as [number, string])[1], value as Refusal];
   }
 }
+
+/** Whether a room has so many refusals, or more. */
+export function hasRefusals(reader: StoreReader, room: RoomNid, count: number): boolean {
+  const range = { start: [room, ''], end: [room + 1, ''], limit: count };
+  return [...reader.tables.refusals.getKeys(range)].length >= count;
+}

@@ -8,10 +8,10 @@ import { roomVersionRules } from '../../src/kernel/matrix/room-versions.js';
 import type { SignedEvent } from '../../src/kernel/signatures/sign-pdu.js';
 import { hashAndSignPdu } from '../../src/kernel/signatures/sign-pdu.js';
 import { RemoteError } from '../../src/remote/remote-error.js';
-import { receivePdus } from '../../src/room/receive-pdus.js';
+import { PUSHED_REFUSALS_MAX, receivePdus } from '../../src/room/receive-pdus.js';
 import { eventIdOfNid } from '../../src/store/events.js';
 import type { Room } from '../../src/store/rooms.js';
-import { loadRoom } from '../../src/store/rooms.js';
+import { loadRoom, putRefusal, removeRefusal } from '../../src/store/rooms.js';
 import { stateEvent } from '../../src/store/state-groups.js';
 import { BOB, HS2_KEY, NOW, ROOM, ServedRoom } from '../api/federation/served-room.js';
 
@@ -206,6 +206,23 @@ describe('an event that is pushed', () => {
     const spoilt = Array.from({ length: 50 }, (_, n) => message({ content: { n } }, { signatures: {} }));
     expect(Object.keys(await push(...spoilt.map(({ json }) => json)))).toHaveLength(50);
     expect(warnings).toEqual([expect.objectContaining({ origin: 'hs2', events: 50, error: 'no signature of hs2' })]);
+  });
+
+  it('is told by the log alone where the room has many refusals already', async () => {
+    const { nid } = room(OTHER);
+    const refusal = { verdict: 'dropped', code: 'made-up', reason: 'made up' } as const;
+    const rows = Array.from({ length: PUSHED_REFUSALS_MAX }, (_, n) => `$made-up-${n}`);
+    served.store.write((writer) => {
+      for (const row of rows) putRefusal(writer, nid, row, refusal);
+    });
+    const { json, eventId } = message({ room_id: OTHER }, { signatures: {} });
+    await push(json);
+    expect(warnings).toEqual([expect.objectContaining({ event: eventId })]);
+    const kept = refusalsReport(served.server, OTHER).refusals as readonly JsonObject[];
+    expect(kept.filter(({ event_id: id }) => id === eventId)).toEqual([]);
+    served.store.write((writer) => {
+      for (const row of rows) removeRefusal(writer, nid, row);
+    });
   });
 
   it('and comes again in a good form is no refused one any more', async () => {
