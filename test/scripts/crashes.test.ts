@@ -21,8 +21,6 @@ const POINTS = [
   // Before the room is there, in the middle of its state, and between a commit and its answer.
   'join-write:2',
   'resync-write:6',
-  // The room's state is complete, and not all that follows from it is written.
-  'completion-write:1',
   'answer:PUT /_matrix/client/v3/rooms/{roomId}/send/{eventType}/{txnId}',
   // Both servers at once: neither has what the other was about to say.
   'both@stage:fetching:running',
