@@ -124,7 +124,12 @@ const ACTS: readonly (readonly [what: string, act: (field: string) => Act, why: 
   ['an empty object for the event', (field) => answersJson({ [field]: [{}] }), /not to be had/, 'is final'],
   ['another event', (field) => answersJson({ [field]: [eventOf(room)] }), /not to be had/, 'is final'],
   ['an event of another room', (field) => answersJson({ [field]: [eventOf(honest)] }), /not to be had/, 'is final'],
-  ['a flood of nothing', (field) => answers(`{"${field}":[${'{},'.repeat(1_000_000)}{}]}`), /^hs4: |not to be had/, 'either'],
+  [
+    'a flood of nothing',
+    (field) => answers(`{"${field}":[${'{},'.repeat(1_000_000)}{}]}`),
+    /^hs4: |not to be had/,
+    'either',
+  ],
   ['events without end', (field) => neverEnds(`{"${field}":[{}`, () => ',{}'.repeat(20_000)), /^hs4: /, 'either'],
   ['a string without end', (field) => neverEnds(`{"${field}":["`, () => 'x'.repeat(65_536)), /^hs4: /, 'either'],
   ['white space that drips', () => drips(PATIENCE_MS / 4), /^hs4: .*(did not end|no answer|no bytes)/, 'may pass'],
