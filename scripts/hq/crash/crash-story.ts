@@ -92,7 +92,7 @@ async function signIn(url: string): Promise<{ userId: string; accessToken: strin
 }
 
 /** Makes a request until it is answered: again after a lost connection, and where the server cannot tell or fetch now. */
-async function persistently<T>(request: () => Promise<T>): Promise<T> {
+export async function persistently<T>(request: () => Promise<T>): Promise<T> {
   for (;;) {
     try {
       return await request();

@@ -18,7 +18,7 @@ import { startOriginSink } from '../origin-sink.js';
 import type { Manifest } from '../room/manifest.js';
 import type { CachedRoom } from '../room/room-cache.js';
 import { prepareRun, type RunFolders, type ServerFolder } from '../run-folders.js';
-import { missingMessages, playStory } from './crash-story.js';
+import { missingMessages, persistently, playStory } from './crash-story.js';
 import { allCrashes, type Crash, crashName, parseCrash } from './plan-crashes.js';
 import { SupervisedServer } from './supervised-server.js';
 
@@ -160,7 +160,8 @@ async function runCrash({ options, room, manifest, dir }: Rehearsal, crash: Cras
       manifest.room_id,
       manifest.resident,
     );
-    const outcome = await outcomeOf(run, room, manifest, { joiner, resident }, told);
+    // The last writes come after the story: a server may be killed while it is asked how it ended.
+    const outcome = await persistently(() => outcomeOf(run, room, manifest, { joiner, resident }, told));
     const points = { joiner: joiner.points, resident: resident.points };
     await joiner.stop();
     const reached = isTrace || (crash.victim === 'resident' ? points.resident : points.joiner).includes(crash.point);
