@@ -60,6 +60,7 @@ export async function askOthers(
   signal: AbortSignal,
 ): Promise<void> {
   const others = otherServers(server, room, via);
+  if (others.length === 0) return;
   /** Those that are down are waited for once. */
   const gone = new Set<ServerName>();
   for (const { what, positions } of suspectsIn(server, room, listed, dropped)) {
@@ -74,7 +75,7 @@ export async function askOthers(
       else gone.add(other);
       left = answered.left;
     }
-    if (left.length > 0 && answers === 0 && what !== KEYLESS && others.length > 0 && mayFail(server, room)) {
+    if (left.length > 0 && answers === 0 && what !== KEYLESS && mayFail(server, room)) {
       forget(server, listed, positions);
       throw new RemoteError('unreachable', via, `state: ${left.length} events came ${what}, and nobody else answers`);
     }
